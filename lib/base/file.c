@@ -1,0 +1,303 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/code.h"
+#include "base/err.h"
+#include "base/stop.h"
+#include "base/str.h"
+#include "base/when.h"
+
+int
+file_write_all(int fd, const void *v, size_t n)
+{
+	const unsigned char *p = v;
+	ssize_t k;
+
+	while (n > 0) {
+		k = write(fd, p, n);
+		if (k == -1 && errno == EINTR && stop_signal() == 0)
+			continue;
+		if (k == 0)
+			errno = ENOSPC;
+		if (k <= 0)
+			return -1;
+		p += k;
+		n -= (size_t)k;
+	}
+	return 0;
+}
+
+int
+file_pwrite_all(int fd, const void *v, size_t n, uint64_t off)
+{
+	const unsigned char *p = v;
+	ssize_t k;
+
+	while (n > 0) {
+		k = pwrite(fd, p, n, (off_t)off);
+		if (k == -1 && errno == EINTR && stop_signal() == 0)
+			continue;
+		if (k == 0)
+			errno = ENOSPC;
+		if (k <= 0)
+			return -1;
+		p += k;
+		n -= (size_t)k;
+		off += (uint64_t)k;
+	}
+	return 0;
+}
+
+ssize_t
+file_read_full(int fd, void *v, size_t n)
+{
+	unsigned char *p = v;
+	size_t got = 0;
+	ssize_t k;
+
+	while (got < n) {
+		k = read(fd, p + got, n - got);
+		if (k == -1 && errno == EINTR && stop_signal() == 0)
+			continue;
+		if (k == -1)
+			return -1;
+		if (k == 0)
+			break;
+		got += (size_t)k;
+	}
+	return (ssize_t)got;
+}
+
+ssize_t
+file_pread_full(int fd, void *v, size_t n, uint64_t off)
+{
+	unsigned char *p = v;
+	size_t got = 0;
+	ssize_t k;
+
+	while (got < n) {
+		k = pread(fd, p + got, n - got, (off_t)(off + got));
+		if (k == -1 && errno == EINTR && stop_signal() == 0)
+			continue;
+		if (k == -1)
+			return -1;
+		if (k == 0)
+			break;
+		got += (size_t)k;
+	}
+	return (ssize_t)got;
+}
+
+int
+file_slurp(struct buf *b, int dirfd, const char *name, struct err *e)
+{
+	struct stat st;
+	char *to;
+	ssize_t n;
+	int fd, ret = -1;
+
+	/* O_NONBLOCK: a FIFO planted here must not hang us. */
+	fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd == -1)
+		return err_sys(e, "%s", str_q(name));
+	if (fstat(fd, &st) == -1) {
+		err_sys(e, "%s", str_q(name));
+		goto out;
+	}
+	if (!S_ISREG(st.st_mode)) {
+		err_set(e, CALA_FAIL, "%s: not a regular file", str_q(name));
+		goto out;
+	}
+	do {
+		if ((to = buf_room(b, b->max - b->len < 65536 ?
+		    b->max - b->len : 65536)) == NULL) {
+			buf_failed(b, e);
+			goto out;
+		}
+		n = file_read_full(fd, to, b->max - b->len < 65536 ?
+		    b->max - b->len : 65536);
+		if (n == -1) {
+			err_sys(e, "%s", str_q(name));
+			goto out;
+		}
+		buf_grown(b, (size_t)n);
+	} while (n > 0 && b->len < b->max);
+	if (b->len == b->max && read(fd, &(char){ 0 }, 1) == 1) {
+		err_set(e, CALA_INTEGRITY, "%s: larger than %zu bytes",
+		    str_q(name), b->max);
+		goto out;
+	}
+	ret = 0;
+out:
+	close(fd);
+	return ret;
+}
+
+int
+afile_open(struct afile *f, int dirfd, const char *name, struct err *e)
+{
+	unsigned char rnd[6];
+	char hex[13];
+	size_t n = strlen(name) + sizeof(hex) + 8;
+
+	f->dirfd = f->fd = -1;
+	f->name = f->tmp = NULL;
+	/* "." for AT_FDCWD, so that the folder can be synced afterwards. */
+	f->dirfd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (f->dirfd == -1)
+		return err_sys(e, "open the folder of %s", str_q(name));
+	if ((f->name = strdup(name)) == NULL ||
+	    (f->tmp = malloc(n)) == NULL) {
+		err_oom(e);
+		goto fail;
+	}
+	if (getrandom(rnd, sizeof(rnd), 0) != (ssize_t)sizeof(rnd)) {
+		err_sys(e, "get randomness");
+		goto fail;
+	}
+	hex_put(rnd, sizeof(rnd), hex);
+	snprintf(f->tmp, n, ".%s.%s.part", name, hex);
+	f->fd = openat(f->dirfd, f->tmp,
+	    O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (f->fd == -1) {
+		err_sys(e, "create %s", str_q(f->tmp));
+		free(f->tmp);
+		f->tmp = NULL;
+		goto fail;
+	}
+	return 0;
+fail:
+	afile_abort(f);
+	return -1;
+}
+
+int
+afile_commit(struct afile *f, mode_t mode, int flags, struct err *e)
+{
+	int fd = f->fd;
+
+	if (fchmod(fd, mode) == -1 || fsync(fd) == -1)
+		return err_sys(e, "write %s", str_q(f->name));
+	f->fd = -1;
+	if (close(fd) == -1)
+		return err_sys(e, "write %s", str_q(f->name));
+	if (renameat2(f->dirfd, f->tmp, f->dirfd, f->name,
+	    (flags & AFILE_NOREPLACE) != 0 ? RENAME_NOREPLACE : 0) == -1)
+		return err_sys(e, "%s", str_q(f->name));
+	free(f->tmp);
+	f->tmp = NULL;
+	if (fsync(f->dirfd) == -1)
+		return err_sys(e, "sync the folder of %s", str_q(f->name));
+	afile_abort(f);
+	return 0;
+}
+
+void
+afile_abort(struct afile *f)
+{
+	if (f->fd != -1)
+		close(f->fd);
+	if (f->tmp != NULL && f->dirfd != -1)
+		(void)unlinkat(f->dirfd, f->tmp, 0);
+	if (f->dirfd != -1)
+		close(f->dirfd);
+	free(f->tmp);
+	free(f->name);
+	f->fd = f->dirfd = -1;
+	f->tmp = f->name = NULL;
+}
+
+static int
+held(int fd, const char *name, struct err *e)
+{
+	char who[256];
+	ssize_t n = pread(fd, who, sizeof(who) - 1, 0);
+
+	who[n > 0 ? n : 0] = '\0';
+	return err_set(e, CALA_LOCKED, "%s: locked by %s", str_q(name),
+	    n > 0 ? str_q(str_trim(who)) : "another process");
+}
+
+int
+file_lock(int dirfd, const char *name, const char *what, unsigned wait,
+    struct err *e)
+{
+	double until = when_mono() + wait;
+	struct timespec pause = { 0, 50 * 1000 * 1000 };
+	struct stat a, b;
+	char now[WHEN_TEXT];
+	int fd;
+
+again:
+	fd = openat(dirfd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
+	    0600);
+	if (fd == -1)
+		return err_sys(e, "lock file %s", str_q(name));
+	while (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+		if (errno != EWOULDBLOCK && errno != EINTR) {
+			err_sys(e, "lock %s", str_q(name));
+			close(fd);
+			return -1;
+		}
+		if (stop_check(e) == -1 || when_mono() >= until) {
+			if (stop_signal() == 0)
+				held(fd, name, e);
+			close(fd);
+			return -1;
+		}
+		nanosleep(&pause, NULL);
+	}
+	/* Somebody may have removed the file while we waited for it. */
+	if (fstat(fd, &a) == -1 || fstatat(dirfd, name, &b,
+	    AT_SYMLINK_NOFOLLOW) == -1 || a.st_ino != b.st_ino) {
+		close(fd);
+		goto again;
+	}
+	/* Who holds it is a courtesy; a full disk must not stop a restore. */
+	if (ftruncate(fd, 0) == 0)
+		(void)!dprintf(fd, "pid %ld (%s) since %s\n", (long)getpid(),
+		    what, when_utc(when_now(), now));
+	return fd;
+}
+
+int
+file_opendir(int dirfd, const char *path, struct err *e)
+{
+	int fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd == -1)
+		return err_sys(e, "%s", str_q(path));
+	return fd;
+}
+
+int
+file_mkdirs(const char *path, mode_t mode, struct err *e)
+{
+	char part[PATH_MAX];
+	size_t i, n = strlen(path);
+
+	if (n == 0 || n >= sizeof(part))
+		return err_set(e, CALA_USAGE, "%s: path is empty or too long",
+		    str_q(path));
+	for (i = 1; i <= n; i++) {
+		if (path[i] != '/' && path[i] != '\0')
+			continue;
+		memcpy(part, path, i);
+		part[i] = '\0';
+		if (mkdir(part, mode) == -1 && errno != EEXIST)
+			return err_sys(e, "create folder %s", str_q(part));
+	}
+	return file_opendir(AT_FDCWD, path, e);
+}

@@ -1,0 +1,75 @@
+#ifndef CALA_BASE_FILE_H
+#define CALA_BASE_FILE_H
+
+/*
+ * file: the few ways in which cala touches files of its own: whole reads with
+ * a limit, writes that are whole or absent, advisory locks.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct buf;
+struct err;
+
+/*
+ * file_write_all(fd, p, n): all n bytes, over short writes and EINTR; -1 with
+ * errno (a write of 0 bytes counts as ENOSPC).
+ * file_read_full(fd, p, n): up to n bytes, fewer only at the end; -1 with
+ * errno.
+ * file_pread_full, file_pwrite_all: the same at an offset.
+ */
+int     file_write_all(int, const void *, size_t);
+ssize_t file_read_full(int, void *, size_t);
+ssize_t file_pread_full(int, void *, size_t, uint64_t);
+int     file_pwrite_all(int, const void *, size_t, uint64_t);
+
+/*
+ * file_slurp(b, dirfd, name, e): the whole of a regular file, appended to b;
+ * CALA_NOTFOUND when absent; an error when it passes b->max.
+ */
+int file_slurp(struct buf *, int, const char *, struct err *);
+
+/*
+ * A file that appears whole or not at all: written under a temporary name
+ * ".NAME.XXXXXX.part" (mode 0600, O_EXCL) beside it.
+ *
+ *	afile_open(&f, dirfd, "U.json", e);  file_write_all(f.fd, ...);
+ *	afile_commit(&f, 0600, e);           fsync, rename, fsync of the folder
+ *	afile_abort(&f);                     always safe, also after commit
+ *
+ * afile_commit with AFILE_NOREPLACE in flags fails with CALA_EXISTS when the
+ * name is taken.
+ */
+struct afile {
+	int dirfd;              /* a duplicate, ours */
+	int fd;
+	char *name;
+	char *tmp;
+};
+
+#define AFILE_INIT { -1, -1, NULL, NULL }
+enum { AFILE_NOREPLACE = 1 };
+
+int  afile_open(struct afile *, int, const char *, struct err *);
+int  afile_commit(struct afile *, mode_t, int, struct err *);
+void afile_abort(struct afile *);
+
+/*
+ * file_lock(dirfd, name, what, wait, e): an exclusive flock on name (created
+ * 0600), trying for up to wait seconds.  Our pid and what are written into it
+ * so that others can say who holds it.  Returns the descriptor (close it to
+ * unlock), or -1: CALA_LOCKED with the holder in the message.
+ */
+int file_lock(int, const char *, const char *, unsigned, struct err *);
+
+/*
+ * file_mkdirs(path, mode, e): mkdir -p; opens and returns the directory.
+ * file_opendir(dirfd, path, e): an existing one.
+ */
+int file_mkdirs(const char *, mode_t, struct err *);
+int file_opendir(int, const char *, struct err *);
+
+#endif

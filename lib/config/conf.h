@@ -1,0 +1,117 @@
+#ifndef CALA_CONFIG_CONF_H
+#define CALA_CONFIG_CONF_H
+
+/*
+ * conf: the configuration as it was read: sections of keys and values, each
+ * checked against the key table (keys.h), each knowing its file and line.
+ *
+ * Rooms above ask by section and key; defaults come from the key table.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/secret.h"
+#include "base/uuid.h"
+
+struct err;
+struct log;
+struct conf;
+struct conf_section;            /* one [kind "name"] */
+
+/*
+ * Where to look: file replaces all (--config-file or CALA_CONFIG; main reads
+ * the environment), else the system's files and then the user's.
+ */
+struct conf_paths {
+	const char *file;       /* NULL: the two below */
+	const char *system;     /* "/etc/cala" */
+	const char *user;       /* "$XDG_CONFIG_HOME/cala/cala.conf" or NULL */
+	const char *key;        /* secret key file */
+};
+
+/*
+ * conf_load(&c, paths, log, e): read and check everything.  Every error of
+ * every file is printed to log, a line each "FILE:LINE: [section] key: what";
+ * then -1 with CALA_USAGE and a summary.  No file at all is an empty
+ * configuration, unless paths->file names it.
+ */
+int conf_load(struct conf **, const struct conf_paths *, struct log *,
+    struct err *);
+void conf_free(struct conf *);
+
+/*
+ * conf_section(c, kind, name): e.g. ("configuration", "hetzner"), ("cala",
+ * NULL).  NULL when there is none.  conf_nth: the i-th of a kind in file
+ * order, NULL past the end.
+ */
+const struct conf_section *conf_section(const struct conf *, const char *,
+    const char *);
+const struct conf_section *conf_nth(const struct conf *, const char *,
+    size_t);
+const char *conf_name(const struct conf_section *);
+/* conf_where(s, key): "FILE:LINE" of the key, or of the section (NULL). */
+const char *conf_where(const struct conf_section *, const char *);
+
+/*
+ * Values.  The section may be NULL (not in the file): then the default of the
+ * key table counts.  conf_get: NULL when neither set nor defaulted.
+ * conf_get_nth: the i-th of a key that repeats.  conf_map: the i-th member of a
+ * dotted map ("environment"): 0 with *key and *value, -1 past the end.
+ * u64 and bool are already validated, so they can't fail.
+ */
+const char *conf_get(const struct conf_section *, const char *);
+const char *conf_get_nth(const struct conf_section *, const char *, size_t);
+int conf_map(const struct conf_section *, const char *, size_t,
+    const char **, const char **);
+uint64_t conf_u64(const struct conf_section *, const char *);
+bool conf_bool(const struct conf_section *, const char *);
+
+/*
+ * conf_secret(c, s, key, out, e): the decrypted value of a secret key: plain,
+ * "enc:v1:…", from KEY-file or from KEY-command.  1 when set, 0 when not, -1
+ * with err (CALA_AUTH: wrong or missing secret key).
+ */
+int conf_secret(const struct conf *, const struct conf_section *,
+    const char *, struct secret *, struct err *);
+
+/*
+ * A server as everything else needs it; strings live as long as the conf.
+ * conf_server(c, query, out, e): by UUID, name, or unambiguous prefix of
+ * either.  A UUID without section counts when volumes/UUID exists.
+ * CALA_NOTFOUND, or CALA_USAGE when ambiguous.
+ */
+struct conf_server {
+	char uuid[UUID_TEXT];
+	const char *name;               /* the section's name =, or its title */
+	char *path;                     /* V, absolute; heap: conf_server_fini */
+	const char *node, *location;    /* NULL: unknown */
+	const struct conf_section *section;     /* NULL: no section */
+};
+int conf_server(const struct conf *, const char *, struct conf_server *,
+    struct err *);
+void conf_server_fini(struct conf_server *);
+
+/*
+ * conf_resolve(c, server, out, e): server → node → location.  0 with the
+ * configuration and which level won ("server", "node", "location");
+ * CALA_MAINTENANCE, CALA_UNASSIGNED, CALA_USAGE for a dangling reference.
+ * Each level is explained to log at LOG_STEPS when log is not NULL.
+ */
+struct conf_resolved {
+	const struct conf_section *configuration;
+	const char *level;
+	const char *level_name;
+};
+int conf_resolve(const struct conf *, const struct conf_server *,
+    struct log *, struct conf_resolved *, struct err *);
+
+/* conf_disk(s): the disk of a configuration section: "local", "s3", … */
+const char *conf_disk(const struct conf_section *);
+
+/* conf_backup_dir(c): [cala] backup-directory; conf_volumes(c): volumes. */
+const char *conf_backup_dir(const struct conf *);
+const char *conf_volumes(const struct conf *);
+
+#endif
