@@ -1,0 +1,74 @@
+#ifndef CALA_FS_FS_H
+#define CALA_FS_FS_H
+
+/*
+ * fs: directories as readers and writers of entries.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "entry/entry.h"
+
+struct log;
+struct err;
+struct match;
+
+struct fs_walk {
+	const struct match *match;      /* NULL: take all */
+	bool one_file_system;
+	bool xattrs;                    /* and ACLs */
+	unsigned jobs;                  /* read-ahead threads; 0: by measure */
+	uint64_t limit_read;            /* bytes per second; 0: none */
+	const char *prefix;             /* put in front of every path, or NULL */
+	bool keep_cache;                /* do not drop what we read from it */
+};
+
+/* What changed under our hands; complete when next() answered 0. */
+struct fs_walked {
+	uint64_t changed;       /* grown or rewritten while read */
+	uint64_t excluded;      /* by the rules */
+};
+
+/*
+ * fs_reader(dirfd, name, how, log, e): name below dirfd, sorted, depth first,
+ * with its own metadata first (path "" without prefix).  A name that is no
+ * directory yields that one entry (under prefix or its last component).  Files
+ * are padded or cut to the announced size; unreadable, vanished and shrunk ones
+ * are warnings.  Hard links: the first name in order is the file, later ones
+ * ENTRY_HARDLINK.  Sockets are left out, with a step message.
+ */
+struct reader *fs_reader(int, const char *, const struct fs_walk *,
+    struct log *, struct err *);
+void fs_reader_facts(struct reader *, struct fs_walked *);
+
+struct fs_extract {
+	unsigned jobs;                  /* writer threads; 0: default 2 */
+	uint64_t max_size, max_entries; /* 0: none */
+	bool overwrite;                 /* replace what is there */
+	bool owners;                    /* chown; default when root */
+	bool numeric;                   /* ids, never names */
+	bool xattrs, sparse;
+	uint64_t limit_write;
+	const char *const *paths;       /* only these and below; NULL: all */
+	size_t npaths;
+	bool dry_run;
+};
+
+/*
+ * fs_writer(dirfd, how, log, e): entries into the directory dirfd and nothing
+ * outside it, whatever they say: every step is beneath dirfd, no symlink on the
+ * way is followed.  A file is written under a temporary name and renamed.
+ * Directory modes and times are set last.  commit makes all of it durable (one
+ * syncfs); abort removes temporary files.
+ */
+struct writer *fs_writer(int, const struct fs_extract *, struct log *,
+    struct err *);
+
+/*
+ * Replacing a whole tree (design: "Restore").  See swap.h in this room for
+ * staging, the journal and the exchange.
+ */
+
+#endif
