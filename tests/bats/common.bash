@@ -1,0 +1,81 @@
+# What every suite loads: the built tools first in PATH, bats' helper
+# libraries, a configuration of its own, and a few real trees.
+
+bats_require_minimum_version 1.5.0
+
+for lib in support assert file; do
+	for dir in "${BATS_LIB_PATH:-}" /usr/lib/bats /usr/share/bats; do
+		if [ -n "$dir" ] && [ -f "$dir/bats-$lib/load.bash" ]; then
+			# shellcheck disable=SC1090,SC1091
+			source "$dir/bats-$lib/load.bash"
+			break
+		fi
+	done
+done
+
+top=$(cd "${BATS_TEST_DIRNAME}/../.." && pwd)
+PATH=${CALA_BUILD:-$top/build}:$PATH
+export LC_ALL=C.UTF-8 TZ=UTC
+
+# No test may see the machine's own configuration or terminal habits.
+unset CALA_CONFIG CREDENTIALS_DIRECTORY CALA_KEY_FILE JOURNAL_STREAM NOTIFY_SOCKET
+export CALA_CONFIG=/dev/null
+
+# need PROGRAM...: skip by name where the machine can't have one.  In CI a
+# missing program is a failure: make check installs it.
+need() {
+	local p
+	for p; do
+		command -v "$p" >/dev/null && continue
+		[ -z "${CI:-}" ] || { echo "CI must have $p" >&2; return 1; }
+		skip "$p is not installed"
+	done
+}
+
+# sample DIR: a small tree with every kind of thing a file system can hold.
+sample() {
+	mkdir -p "$1"/world/region "$1"/plugins "$1"/empty "$1"/logs
+	head -c 300000 /dev/urandom >"$1"/world/region/r.0.0.mca
+	seq 1 20000 >"$1"/logs/latest.log
+	printf 'motd=hello\n' >"$1"/server.properties
+	: >"$1"/zero
+	ln "$1"/server.properties "$1"/hard
+	ln -s server.properties "$1"/soft
+	ln -s "$(printf 'x%.0s' $(seq 300))" "$1"/long-target
+	mkfifo "$1"/fifo
+	truncate -s 10M "$1"/sparse
+	printf 'tail' | dd of="$1"/sparse bs=1 seek=5000000 conv=notrunc status=none
+	printf 'n\n' >"$1/new
+line"
+	printf 'l\n' >"$1"/$'latin-\xe9'
+	printf 'd\n' >"$1/plugins/$(printf 'd%.0s' $(seq 200))"
+	chmod 0640 "$1"/server.properties
+	chmod 0700 "$1"/plugins
+	touch -h -d '2001-02-03T04:05:06.123456789Z' "$1"/soft
+	touch -d '2001-02-03T04:05:06.987654321Z' "$1"/zero "$1"/empty
+	if [ "$(id -u)" = 0 ]; then
+		chown 1234:2345 "$1"/zero
+		mknod "$1"/null c 1 3
+	fi
+	setfattr -n user.note -v 'hello' "$1"/zero 2>/dev/null || true
+	setfacl -m u:1234:r "$1"/server.properties 2>/dev/null || true
+}
+
+# facts DIR: everything comparable about a tree, one line an object.
+facts() {
+	(
+		cd "$1" || exit 1
+		find . -printf '%p\0' | LC_ALL=C sort -z |
+		while IFS= read -r -d '' f; do
+			stat -c '%n|%F|%a|%u:%g|%h|%y|%t:%T' -- "$f" | tr '\n' ' '
+			[ -L "$f" ] && readlink -- "$f"
+			if [ -f "$f" ] && [ ! -L "$f" ]; then
+				stat -c '%s' -- "$f"
+				sha256sum -- "$f" | cut -c1-65
+			fi
+			getfattr -h -d -m - --absolute-names -- "$f" 2>/dev/null |
+				grep -v '^#' | grep .
+			echo
+		done
+	)
+}
