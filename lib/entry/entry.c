@@ -140,26 +140,39 @@ writer_free(struct writer *w)
 		w->ops->abort(w);
 }
 
-/* Leave directories until the innermost open one holds path. */
-static int
-leave_to(struct writer *w, struct buf *open, const char *path, bool *root,
-    struct err *e)
-{
-	char *slash;
+/* The directories that were put and not yet left: each inside the one before. */
+struct trail {
+	struct buf path;                        /* of the innermost */
+	size_t len[ENTRY_DEPTH_MAX + 1];        /* where each one's path ends */
+	size_t n;
+};
 
-	while (*root && (open->len > 0 || path == NULL) &&
-	    (path == NULL || !entry_below(path, open->p) ||
-	    strcmp(path, open->p) == 0)) {
+/* Leave directories until the innermost one holds path; all for NULL. */
+static int
+leave_to(struct writer *w, struct trail *t, const char *path, struct err *e)
+{
+	while (t->n > 0) {
+		if (path != NULL && entry_below(path, t->path.p) &&
+		    strcmp(path, t->path.p) != 0)
+			return 0;
 		if (writer_leave(w, e) == -1)
 			return -1;
-		if (open->len == 0) {
-			*root = false;
-			break;
-		}
-		slash = strrchr(open->p, '/');
-		buf_cut(open, slash == NULL ? 0 : (size_t)(slash - open->p));
+		if (--t->n > 0)
+			buf_cut(&t->path, t->len[t->n - 1]);
 	}
 	return 0;
+}
+
+static int
+enter(struct trail *t, const char *path, struct err *e)
+{
+	if (t->n > ENTRY_DEPTH_MAX)
+		return err_set(e, CALA_FAIL, "%s: more than %d levels deep",
+		    str_q(path), ENTRY_DEPTH_MAX);
+	buf_reset(&t->path);
+	buf_str(&t->path, path);
+	t->len[t->n++] = t->path.len;
+	return buf_failed(&t->path, e);
 }
 
 int
@@ -167,37 +180,32 @@ pump(struct reader *r, struct writer *w, struct tally *t, struct err *e)
 {
 	const struct entry *en;
 	struct content *c;
-	struct buf open;        /* path of the innermost directory not left */
-	bool root = false;      /* was any directory put? */
+	struct trail open;
+	bool leaves = w->ops->leave != NULL;
 	int got, ret = -1;
 
-	buf_init(&open, ENTRY_PATH_MAX);
+	buf_init(&open.path, ENTRY_PATH_MAX);
+	open.n = 0;
 	while ((got = reader_next(r, &en, &c, e)) == 1) {
-		if (w->ops->leave != NULL &&
-		    leave_to(w, &open, en->path, &root, e) == -1)
+		if (leaves && leave_to(w, &open, en->path, e) == -1)
 			goto out;
-		if (writer_put(w, en, c, e) == -1)
+		if (leaves && en->type == ENTRY_DIR &&
+		    enter(&open, en->path, e) == -1)
 			goto out;
 		if (t != NULL) {
 			t->entries++;
 			t->files += en->type != ENTRY_DIR;
+		}
+		if (writer_put(w, en, c, e) == -1)
+			goto out;
+		if (t != NULL)
 			t->bytes += en->size;
-		}
-		if (en->type == ENTRY_DIR && w->ops->leave != NULL) {
-			buf_reset(&open);
-			if (buf_str(&open, en->path) == -1) {
-				buf_failed(&open, e);
-				goto out;
-			}
-			root = true;
-		}
 	}
-	if (got == -1 || (w->ops->leave != NULL &&
-	    leave_to(w, &open, NULL, &root, e) == -1))
+	if (got == -1 || (leaves && leave_to(w, &open, NULL, e) == -1))
 		goto out;
 	ret = 0;
 out:
-	buf_fini(&open);
+	buf_fini(&open.path);
 	return ret;
 }
 
