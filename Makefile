@@ -7,12 +7,21 @@ PREFIX     ?= /usr/local
 BINDIR     ?= $(PREFIX)/bin
 MANDIR     ?= $(PREFIX)/share/man
 DOCDIR     ?= $(PREFIX)/share/doc/cala
+BASHDIR    ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR    ?= $(PREFIX)/share/fish/vendor_completions.d
 PKG_CONFIG ?= pkg-config
+INSTALL    ?= install
 CFLAGS     ?= -O2 -g
 O          ?= build
 PKGS       := libarchive libcrypto jansson inih libzstd libdeflate zlib \
               libxxhash libacl
 comma      := ,
+
+# Drivers that speak for two disks, and disks whose driver has a short name:
+# link:tool, made where the tool exists.
+links      := cala-btrfs:cala-snap cala-zfs:cala-snap \
+              cala-ddup-bak:cala-ddup cala-proxmox-backup-server:cala-pbs
 
 warn     := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes \
             -Wmissing-prototypes -Wformat=2 -Wundef -Wvla -Wpointer-arith \
@@ -25,6 +34,9 @@ endif
 ifndef SANITIZE
 harden   += -D_FORTIFY_SOURCE=2
 endif
+ifdef WERROR
+warn     += -Werror
+endif
 
 cppflags := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Ilib \
             -DCALA_VERSION='"$(VERSION)"' $(CPPFLAGS)
@@ -35,7 +47,8 @@ ldlibs   := -pthread $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null) \
 ldflags  := $(hardld) $(LDFLAGS)
 ifdef SANITIZE
 O        := build-$(subst $(comma),-,$(SANITIZE))
-cflags   += -fsanitize=$(SANITIZE) -fno-omit-frame-pointer
+cflags   += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all \
+            -fno-omit-frame-pointer
 ldflags  += -fsanitize=$(SANITIZE)
 endif
 
@@ -44,28 +57,142 @@ libsrc   := $(sort $(wildcard lib/*/*.c))
 libobjs  := $(libsrc:%.c=$(O)/%.o)
 binobjs  := $(tools:%=$(O)/bin/%.o)
 units    := $(basename $(notdir $(sort $(wildcard tests/unit/t_*.c))))
+fuzzers  := $(basename $(notdir $(sort $(wildcard tests/fuzz/f_*.c))))
+unitbins := $(units:%=$(O)/tests/%)
+fuzzbins := $(fuzzers:%=$(O)/tests/%)
+testobjs := $(units:%=$(O)/tests/unit/%.o) $(fuzzers:%=$(O)/tests/fuzz/%.o) \
+            $(O)/tests/fuzz/replay.o
+aliases  := $(foreach l,$(links),$(if $(filter $(lastword $(subst :, ,$l)),\
+              $(tools)),$l))
+manpages := $(sort $(wildcard man/*.[157]))
+examples := $(sort $(wildcard contrib/examples/*))
+extras   := $(sort $(wildcard contrib/systemd/* contrib/cron/*))
 
-all: $(O)/libcala.a $(tools:%=$(O)/%)
+all: $(O)/libcala.a $(tools:%=$(O)/%) $(foreach l,$(aliases),\
+    $(O)/$(firstword $(subst :, ,$l)))
 
 $(O)/libcala.a: $(libobjs)
-	rm -f $@ && $(AR) rcs $@ $^
+	rm -f $@ && $(AR) rcs $@ $(libobjs)
 $(tools:%=$(O)/%): $(O)/%: $(O)/bin/%.o $(O)/libcala.a
 	$(CC) $(ldflags) -o $@ $^ $(ldlibs)
-$(O)/%.o: %.c $(O)/flags
+$(O)/%.o: %.c $(O)/libs
 	@mkdir -p $(@D)
 	$(CC) $(cppflags) $(cflags) -MMD -MP -c -o $@ $<
-$(units:%=$(O)/%): $(O)/%: $(O)/tests/unit/%.o $(O)/libcala.a
+$(unitbins): $(O)/tests/%: $(O)/tests/unit/%.o $(O)/libcala.a
 	$(CC) $(ldflags) -o $@ $^ $(ldlibs) $(shell $(PKG_CONFIG) --libs cmocka)
-$(O)/flags: FORCE
-	@mkdir -p $(@D); echo '$(CC) $(cppflags) $(cflags)' | cmp -s - $@ || \
-	    echo '$(CC) $(cppflags) $(cflags)' >$@
+$(fuzzbins): $(O)/tests/%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay.o \
+    $(O)/libcala.a
+	$(CC) $(ldflags) -o $@ $^ $(ldlibs)
 
-unit: $(units:%=$(O)/%)
-	@set -e; for t in $^; do $$t; done
+# Which drivers share a program is a link beside it, here as after install.
+define alias
+$(O)/$(firstword $(subst :, ,$1)): $(O)/$(lastword $(subst :, ,$1))
+	ln -sf $$(<F) $$@
+endef
+$(foreach l,$(aliases),$(eval $(call alias,$l)))
+
+# Every object depends on the compiler, the flags and the list of sources (a
+# removed one must leave the library); compared when make starts, so that
+# nothing to do is nothing done.
+flags    := $(CC) $(cppflags) $(cflags) $(ldflags) $(libsrc)
+ifneq ($(flags),$(file <$(O)/flags))
+$(shell mkdir -p $(O))$(file >$(O)/flags,$(flags))
+endif
+$(O)/libs: $(O)/flags
+	@$(PKG_CONFIG) --print-errors --exists $(PKGS) || { echo \
+	    "libraries are missing: tests/deps build installs them," \
+	    "tests/deps -n build names them" >&2; exit 1; }
+	@touch $@
+
+# The packages come first: what pkg-config answers is read when make starts,
+# so the work itself is a second make.  TESTS= narrows: unit, bats, fuzz, or
+# names of files.
+check:
+	@tests/deps build test
+	@$(MAKE) --no-print-directory check-built
+check-built: all $(unitbins) $(fuzzbins)
+	@O='$(O)' SANITIZE='$(SANITIZE)' tests/run $(TESTS)
+unit:
+	@$(MAKE) --no-print-directory check-built TESTS=unit
+
+demo:
+	@tests/deps build
+	@$(MAKE) --no-print-directory all
+	@O='$(O)' tests/demo
+
+bench:
+	@tests/deps build bench
+	@$(MAKE) --no-print-directory all
+	@O='$(O)' BENCH='$(BENCH)' tests/bench
+
+lint:
+	@tests/deps build test lint
+	@O='$(O)' tests/lint
+
+# Coverage-guided, with clang; what it finds new is kept under $(O)/fuzz.
+FUZZ_SECONDS ?= 60
+fuzz:
+	@tests/deps build fuzz
+	@$(MAKE) --no-print-directory O=build-fuzz CC=clang \
+	    SANITIZE=fuzzer-no-link,address,undefined fuzz-built
+fuzz-built: $(fuzzers:%=$(O)/fuzz/%)
+	@set -e; for f in $(fuzzers); do \
+	    n=$${f#f_}; mkdir -p $(O)/fuzz/new-$$n; echo "== $$f"; \
+	    $(O)/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
+	        -rss_limit_mb=1024 -print_final_stats=0 -verbosity=0 \
+	        -artifact_prefix=$(O)/fuzz/ \
+	        $(O)/fuzz/new-$$n tests/fuzz/corpus/$$n; \
+	done
+$(fuzzers:%=$(O)/fuzz/%): $(O)/fuzz/%: $(O)/tests/fuzz/%.o $(O)/libcala.a
+	@mkdir -p $(@D)
+	$(CC) $(ldflags) -fsanitize=fuzzer -o $@ $^ $(ldlibs)
+
+install: all
+	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(DOCDIR)/examples \
+	    $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR) \
+	    $(foreach n,1 5 7,$(DESTDIR)$(MANDIR)/man$n)
+	$(if $(tools),$(INSTALL) -m 755 $(tools:%=$(O)/%) \
+	    $(DESTDIR)$(BINDIR))
+	$(foreach l,$(aliases),ln -sf $(lastword $(subst :, ,$l)) \
+	    $(DESTDIR)$(BINDIR)/$(firstword $(subst :, ,$l)) &&) :
+	$(foreach m,$(manpages),$(INSTALL) -m 644 $m \
+	    $(DESTDIR)$(MANDIR)/man$(patsubst .%,%,$(suffix $m)) &&) :
+	$(INSTALL) -m 644 README COPYING $(DESTDIR)$(DOCDIR)
+	$(foreach x,$(examples) $(extras),$(INSTALL) -m \
+	    $(if $(findstring .conf,$x)$(filter contrib/systemd/%,$x)$(filter \
+	    contrib/cron/%,$x),644,755) $x $(DESTDIR)$(DOCDIR)/examples &&) :
+	$(INSTALL) -m 644 completions/bash/cala $(DESTDIR)$(BASHDIR)
+	$(INSTALL) -m 644 completions/zsh/_cala $(DESTDIR)$(ZSHDIR)
+	$(INSTALL) -m 644 completions/fish/cala.fish $(DESTDIR)$(FISHDIR)
+	$(foreach t,$(filter-out cala,$(tools)),\
+	    ln -sf cala $(DESTDIR)$(BASHDIR)/$t && \
+	    ln -sf cala.fish $(DESTDIR)$(FISHDIR)/$t.fish &&) :
+
+# Only what install put there, and only folders of our own, when empty.
+uninstall:
+	rm -f $(tools:%=$(DESTDIR)$(BINDIR)/%) \
+	    $(foreach l,$(aliases),\
+	        $(DESTDIR)$(BINDIR)/$(firstword $(subst :, ,$l))) \
+	    $(foreach m,$(manpages),$(DESTDIR)$(MANDIR)/man$(patsubst \
+	        .%,%,$(suffix $m))/$(notdir $m)) \
+	    $(foreach x,$(examples) $(extras),\
+	        $(DESTDIR)$(DOCDIR)/examples/$(notdir $x)) \
+	    $(DESTDIR)$(DOCDIR)/README $(DESTDIR)$(DOCDIR)/COPYING \
+	    $(tools:%=$(DESTDIR)$(BASHDIR)/%) $(DESTDIR)$(ZSHDIR)/_cala \
+	    $(tools:%=$(DESTDIR)$(FISHDIR)/%.fish) \
+	    $(DESTDIR)$(BASHDIR)/cala $(DESTDIR)$(FISHDIR)/cala.fish
+	-rmdir $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(DOCDIR)
+
+dist:
+	@mkdir -p $(O)
+	git archive --prefix=cala-$(VERSION)/ HEAD | \
+	    gzip -9n >$(O)/cala-$(VERSION).tar.gz
 
 clean:
 	rm -rf build build-*
 
-.PHONY: all unit clean FORCE
+.PHONY: all check check-built unit demo bench lint fuzz fuzz-built install \
+    uninstall dist clean
 .DELETE_ON_ERROR:
--include $(libobjs:.o=.d) $(binobjs:.o=.d) $(units:%=$(O)/tests/unit/%.d)
+.SECONDARY: $(testobjs)
+-include $(libobjs:.o=.d) $(binobjs:.o=.d) $(testobjs:.o=.d)
