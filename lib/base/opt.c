@@ -71,6 +71,9 @@ store(const struct opt *o, const char *arg, bool on, bool *seen,
 	case OPT_STR:
 		*(const char **)o->to = arg;
 		break;
+	case OPT_MAYBE:
+		*(const char **)o->to = arg != NULL ? arg : "";
+		break;
 	case OPT_U64:
 		bad = str_u64(arg, 0, UINT64_MAX, n);
 		break;
@@ -132,6 +135,8 @@ long_opt(const struct opt *t, char **argv, int argc, int *i, bool *seen,
 			    "--%s takes no value", o->name);
 	} else if (eq != NULL) {
 		arg = eq + 1;
+	} else if (o->kind == OPT_MAYBE) {
+		arg = NULL;
 	} else if (*i + 1 < argc) {
 		arg = argv[++*i];
 	} else {
@@ -154,7 +159,7 @@ letters(const struct opt *t, char **argv, int argc, int *i, bool *seen,
 		if (o->kind == OPT_END)
 			return err_set(e, CALA_USAGE, "unknown option -%.1s",
 			    str_q(p));
-		if (!takes_arg(o)) {
+		if (!takes_arg(o) || o->kind == OPT_MAYBE) {
 			if (store(o, NULL, true, &seen[o - t], e) == -1)
 				return -1;
 			continue;
@@ -247,7 +252,9 @@ opt_help(const struct opt *t, FILE *out)
 			n = fprintf(out, "  -%c, --%s", o->letter, o->name);
 		else
 			n = fprintf(out, "      --%s", o->name);
-		if (takes_arg(o))
+		if (o->kind == OPT_MAYBE)
+			n += fprintf(out, "[=%s]", o->arg);
+		else if (takes_arg(o))
 			n += fprintf(out, " %s", o->arg);
 		if (n >= COLUMN)
 			n = fprintf(out, "\n") * 0;
@@ -264,7 +271,8 @@ opt_names(const struct opt *t, FILE *out)
 	for (o = t; o->kind != OPT_END; o++) {
 		if (o->help == NULL)
 			continue;
-		fprintf(out, "--%s%s\n", o->name, takes_arg(o) ? "=" : "");
+		fprintf(out, "--%s%s\n", o->name, takes_arg(o) &&
+		    o->kind != OPT_MAYBE ? "=" : "");
 		if (o->letter != 0)
 			fprintf(out, "-%c\n", o->letter);
 	}

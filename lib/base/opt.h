@@ -22,6 +22,7 @@ enum opt_kind {
 	OPT_FLAG,               /* bool * */
 	OPT_COUNT,              /* int *, each one adds 1 (-vv) */
 	OPT_STR,                /* const char ** */
+	OPT_MAYBE,              /* const char **: --name or --name=VALUE; "" */
 	OPT_LIST,               /* struct opt_list * */
 	OPT_U64,                /* uint64_t *, decimal */
 	OPT_SIZE,               /* uint64_t *, str_size() */

@@ -223,7 +223,7 @@ options(void **state)
 	    "-e", "1", "b", "--ex", "2", "--", "cmd", "-v" };
 	struct opt_list ops, rest, list = { NULL, 0 };
 	struct err e = ERR_INIT;
-	const char *name = NULL;
+	const char *name = NULL, *data = NULL;
 	uint64_t n = 0;
 	bool flag = true;
 	int v = 0;
@@ -233,6 +233,7 @@ options(void **state)
 		{ OPT_U64, 'n', "number", "N", "n", &n, NULL },
 		{ OPT_STR, 0, "name", "S", "s", &name, NULL },
 		{ OPT_LIST, 'e', "ex", "P", "p", &list, NULL },
+		{ OPT_MAYBE, 0, "data", "PCT", "d", &data, NULL },
 		{ OPT_END, 0, NULL, NULL, NULL, NULL, NULL }
 	};
 
@@ -247,6 +248,15 @@ options(void **state)
 	argv[1] = "--nam";
 	assert_int_equal(opt_parse(t, 2, (char **)argv, &ops, &rest, &e), -1);
 	assert_int_equal(e.code, CALA_USAGE);
+	argv[1] = "--data", argv[2] = "5";
+	assert_ok(opt_parse(t, 3, (char **)argv, &ops, &rest, &e), &e);
+	assert_string_equal(data, "");
+	assert_string_equal(ops.v[0], "5");
+	opt_list_free(&ops);
+	argv[1] = "--data=5";
+	assert_ok(opt_parse(t, 2, (char **)argv, &ops, &rest, &e), &e);
+	assert_string_equal(data, "5");
+	opt_list_free(&ops);
 	argv[1] = "-n1", argv[2] = "-n2";
 	assert_int_equal(opt_parse(t, 3, (char **)argv, &ops, &rest, &e), -1);
 }
