@@ -183,6 +183,33 @@ fail:
 	return -1;
 }
 
+/*
+ * NFS, CIFS and FAT know no RENAME_NOREPLACE (EINVAL).  A hard link refuses a
+ * taken name as well; where there are none either, looking first is the best
+ * that can be had.
+ */
+static int
+rename_new(int dirfd, const char *from, const char *to)
+{
+	struct stat st;
+
+	if (renameat2(dirfd, from, dirfd, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -1;
+	if (linkat(dirfd, from, dirfd, to, 0) == 0) {
+		(void)unlinkat(dirfd, from, 0);
+		return 0;
+	}
+	if (errno == EEXIST)
+		return -1;
+	if (fstatat(dirfd, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		errno = EEXIST;
+		return -1;
+	}
+	return errno == ENOENT ? renameat(dirfd, from, dirfd, to) : -1;
+}
+
 int
 afile_commit(struct afile *f, mode_t mode, int flags, struct err *e)
 {
@@ -193,8 +220,9 @@ afile_commit(struct afile *f, mode_t mode, int flags, struct err *e)
 	f->fd = -1;
 	if (close(fd) == -1)
 		return err_sys(e, "write %s", str_q(f->name));
-	if (renameat2(f->dirfd, f->tmp, f->dirfd, f->name,
-	    (flags & AFILE_NOREPLACE) != 0 ? RENAME_NOREPLACE : 0) == -1)
+	if (((flags & AFILE_NOREPLACE) != 0 ?
+	    rename_new(f->dirfd, f->tmp, f->name) :
+	    renameat(f->dirfd, f->tmp, f->dirfd, f->name)) == -1)
 		return err_sys(e, "%s", str_q(f->name));
 	free(f->tmp);
 	f->tmp = NULL;
