@@ -105,7 +105,7 @@ get(struct buf *b, const char *s, size_t n, const char *abc, bool pad)
 			byte = (unsigned char)(v >> bits);
 			v &= (1u << bits) - 1;
 			if (buf_add(b, &byte, 1) == -1)
-				return -1;
+				goto bad;
 		}
 	}
 	if (v != 0)

@@ -124,11 +124,15 @@ long_opt(const struct opt *t, char **argv, int argc, int *i, bool *seen,
 	const char *name = argv[*i] + 2, *eq = strchr(name, '='), *arg = NULL;
 	size_t n = eq != NULL ? (size_t)(eq - name) : strlen(name);
 	const struct opt *o;
+	char shown[64];
 	bool on;
 
-	if ((o = by_name(t, name, n, &on)) == NULL)
-		return err_set(e, CALA_USAGE, "unknown option --%.*s", (int)n,
-		    str_q(name));
+	if ((o = by_name(t, name, n, &on)) == NULL) {
+		/* Cut first, then escape: not within an escape. */
+		snprintf(shown, sizeof(shown), "%.*s", (int)n, name);
+		return err_set(e, CALA_USAGE, "unknown option --%s",
+		    str_q(shown));
+	}
 	if (!takes_arg(o)) {
 		if (eq != NULL)
 			return err_set(e, CALA_USAGE,
@@ -157,8 +161,8 @@ letters(const struct opt *t, char **argv, int argc, int *i, bool *seen,
 		for (o = t; o->kind != OPT_END && o->letter != *p; o++)
 			;
 		if (o->kind == OPT_END)
-			return err_set(e, CALA_USAGE, "unknown option -%.1s",
-			    str_q(p));
+			return err_set(e, CALA_USAGE, "unknown option -%s",
+			    str_q((char [2]){ *p, '\0' }));
 		if (!takes_arg(o) || o->kind == OPT_MAYBE) {
 			if (store(o, NULL, true, &seen[o - t], e) == -1)
 				return -1;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/stop.h"
 #include "base/str.h"
 
 int
@@ -72,6 +73,8 @@ secret_read_fd(struct secret *s, int fd, const char *what, struct err *e)
 		return -1;
 	for (;;) {
 		n = read(fd, in.p + len, SECRET_MAX - len);
+		if (n == -1 && errno == EINTR && stop_check(e) == -1)
+			goto out;
 		if (n == -1 && errno == EINTR)
 			continue;
 		if (n == -1) {
@@ -87,10 +90,11 @@ secret_read_fd(struct secret *s, int fd, const char *what, struct err *e)
 			goto out;
 		}
 	}
-	if (len > 0 && in.p[len - 1] == '\n')
+	if (len > 0 && in.p[len - 1] == '\n') {
 		len--;
-	if (len > 0 && in.p[len - 1] == '\r')
-		len--;
+		if (len > 0 && in.p[len - 1] == '\r')
+			len--;
+	}
 	ret = secret_set(s, in.p, len, e);
 out:
 	secret_free(&in);

@@ -1,10 +1,11 @@
 #include "base/stop.h"
 
-#include <signal.h>
+#include <stdatomic.h>
 
 #include "base/err.h"
 
-static volatile sig_atomic_t asked;
+/* Set by a handler, read by every thread; lock-free, so safe in a handler. */
+static atomic_int asked;
 
 void
 stop_set(int sig)
