@@ -126,3 +126,15 @@ log_warnings(struct log *l)
 	pthread_mutex_unlock(&l->mu);
 	return n;
 }
+
+void
+log_hold(struct log *l)
+{
+	pthread_mutex_lock(&l->mu);
+}
+
+void
+log_release(struct log *l)
+{
+	pthread_mutex_unlock(&l->mu);
+}

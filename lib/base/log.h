@@ -63,6 +63,13 @@ void log_file(struct log *, const char *, ...)
 void log_wire(struct log *, const char *, ...)
     __attribute__((format(printf, 2, 3)));
 
+/*
+ * log_hold(l), log_release(l): nothing is printed in between, so that a
+ * progress line and a message can't run into each other.
+ */
+void log_hold(struct log *);
+void log_release(struct log *);
+
 /* log_warnings(l): how many warnings were counted so far. */
 uint64_t log_warnings(struct log *);
 
