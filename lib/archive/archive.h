@@ -35,13 +35,13 @@ struct archive_info {
 extern const struct archive_info archive_info[ARCHIVE_FORMATS];
 
 /*
- * archive_format(name, &f): by extension ("tar.zst", ".tar.zst", "tzst", …),
+ * archive_word(name, &f): by extension ("tar.zst", ".tar.zst", "tzst", …),
  * compression word ("zstd") or Calagopus name.  -1 when unknown.
  * archive_level(f, text, &level): a number in range, or best_speed, good_speed,
  * good_compression, best_compression (hyphens too).  -1 when it is neither.
  * archive_by_name(file, &f): from a file name's ending.
  */
-int archive_format(const char *, enum archive_format *);
+int archive_word(const char *, enum archive_format *);
 int archive_level(enum archive_format, const char *, int *);
 int archive_by_name(const char *, enum archive_format *);
 
@@ -49,10 +49,11 @@ struct archive_write {
 	enum archive_format format;
 	int level;              /* INT_MIN: the default */
 	unsigned jobs;          /* 0: cores */
-	uint64_t memory;        /* 0: default */
+	uint64_t memory;        /* of the process; 0: default */
 	bool index, trailer;
 	bool foreign;           /* no cala marks: what any tar would write */
 	bool wings;             /* profile = wings: only what Wings can read */
+	const char *tmp_dir;    /* unlinked files; NULL: /var/tmp */
 };
 
 /*
@@ -62,6 +63,14 @@ struct archive_write {
  */
 struct writer *archive_writer(struct sink *, const struct archive_write *,
     struct log *, struct err *);
+
+/* archive_writer_sum(w): what was taken so far, as the end marks count it. */
+struct archive_sum {
+	uint64_t entries;
+	uint64_t files;         /* all but directories */
+	uint64_t size;          /* logical bytes of files */
+};
+const struct archive_sum *archive_writer_sum(const struct writer *);
 
 /*
  * What is known of an archive stream when it has ended.

@@ -53,7 +53,7 @@ static const struct alias {
 };
 
 int
-archive_format(const char *name, enum archive_format *f)
+archive_word(const char *name, enum archive_format *f)
 {
 	const struct alias *a;
 	unsigned i;

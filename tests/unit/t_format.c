@@ -24,10 +24,10 @@ names(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(t) / sizeof(*t); i++) {
 		if (t[i].f == -1) {
-			assert_int_equal(archive_format(t[i].name, &f), -1);
+			assert_int_equal(archive_word(t[i].name, &f), -1);
 			continue;
 		}
-		assert_int_equal(archive_format(t[i].name, &f), 0);
+		assert_int_equal(archive_word(t[i].name, &f), 0);
 		assert_int_equal(f, t[i].f);
 	}
 }
