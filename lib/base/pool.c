@@ -111,6 +111,18 @@ pool_wait(struct pool *p, struct job *j)
 }
 
 bool
+pool_help(struct pool *p)
+{
+	struct job *j;
+
+	pthread_mutex_lock(&p->mu);
+	if ((j = take(p, NULL)) != NULL)
+		run(p, j);
+	pthread_mutex_unlock(&p->mu);
+	return j != NULL;
+}
+
+bool
 pool_done(struct pool *p, struct job *j)
 {
 	bool done;

@@ -29,6 +29,11 @@ struct pool *pool_new(unsigned, struct err *);
 void pool_submit(struct pool *, struct job *);
 /* pool_wait: returns when the job has run (perhaps here). */
 void pool_wait(struct pool *, struct job *);
+/*
+ * pool_help: run the oldest job that no thread has taken, here; false when
+ * there is none.  What to do while a job that is running is waited for.
+ */
+bool pool_help(struct pool *);
 /* pool_done: has it run? */
 bool pool_done(struct pool *, struct job *);
 /* pool_free: lets running jobs end, drops queued ones, joins; NULL is fine. */
