@@ -110,7 +110,8 @@ $(O)/libs: $(O)/flags
 check:
 	@tests/deps build test
 	@$(MAKE) --no-print-directory check-built
-check-built: all $(unitbins) $(fuzzbins)
+test-programs: $(unitbins) $(fuzzbins)
+check-built: all test-programs
 	@O='$(O)' SANITIZE='$(SANITIZE)' tests/run $(TESTS)
 unit:
 	@$(MAKE) --no-print-directory check-built TESTS=unit
@@ -191,7 +192,7 @@ dist:
 clean:
 	rm -rf build build-*
 
-.PHONY: all check check-built unit demo bench lint fuzz fuzz-built install \
+.PHONY: all check check-built test-programs unit demo bench lint fuzz fuzz-built install \
     uninstall dist clean
 .DELETE_ON_ERROR:
 .SECONDARY: $(testobjs)

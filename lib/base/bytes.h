@@ -147,7 +147,8 @@ varint_get(const unsigned char *p, const unsigned char *end, uint64_t *out)
 static inline uint64_t
 zigzag(int64_t n)
 {
-	return ((uint64_t)n << 1) ^ (uint64_t)(n >> 63);
+	/* the sign, spread: shifting a negative number is up to the compiler */
+	return ((uint64_t)n << 1) ^ (0 - ((uint64_t)n >> 63));
 }
 
 static inline int64_t

@@ -40,7 +40,8 @@ secret_set(struct secret *s, const void *p, size_t n, struct err *e)
 {
 	if (secret_alloc(s, n, e) == -1)
 		return -1;
-	memcpy(s->p, p, n);
+	if (n > 0)
+		memcpy(s->p, p, n);
 	return 0;
 }
 
