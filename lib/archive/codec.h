@@ -1,0 +1,52 @@
+#ifndef CALA_ARCHIVE_CODEC_H
+#define CALA_ARCHIVE_CODEC_H
+
+/*
+ * codec: how one frame (zstd frame, gzip member, xz stream …) is made from a
+ * stretch of a tar.  The same bytes in give the same bytes out, on any thread.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "archive/archive.h"
+
+struct sink;
+struct err;
+
+struct codec {
+	/*
+	 * How much out needs for n bytes at in; exceeding it sets *len to 0
+	 * (only with stream).
+	 */
+	size_t (*room)(const void *in, size_t n);
+	/* one for each thread */
+	void *(*open)(enum archive_format, int level, struct err *);
+	int (*run)(void *ctx, const void *in, size_t n, void *out, size_t cap,
+	    size_t *len, struct err *);
+	/* straight into a sink, where room was guessed too small, or NULL */
+	int (*stream)(void *ctx, const void *in, size_t n, struct sink *,
+	    struct err *);
+	void (*close)(void *ctx);
+};
+
+extern const struct codec codec_zst, codec_gz, codec_law;
+
+/*
+ * codec_probe(in, n): which part of n bytes a fast compressor leaves, in
+ * 256ths, by samples of 4 KiB spread over it (four a MiB).  256: none is
+ * gained.
+ */
+unsigned codec_probe(const void *, size_t);
+
+/*
+ * What a codec costs: target and hard are the frame sizes (spec s3 §10.3,
+ * §10.4: cut at the first entry from target on, at hard in any case); ctx the
+ * bytes of one context at that level.
+ */
+struct codec_cost {
+	size_t target, hard, ctx;
+};
+void codec_cost(enum archive_format, int, struct codec_cost *);
+
+#endif
