@@ -14,10 +14,12 @@
 
 #include "base/secret.h"
 #include "base/uuid.h"
+#include "config/keys.h"
 
 struct err;
 struct log;
 struct conf;
+struct conf_files;
 struct conf_section;            /* one [kind "name"] */
 
 /*
@@ -29,6 +31,9 @@ struct conf_paths {
 	const char *system;     /* "/etc/cala" */
 	const char *user;       /* "$XDG_CONFIG_HOME/cala/cala.conf" or NULL */
 	const char *key;        /* secret key file */
+	/* Is there an executable for a disk that is none of the eight?  NULL:
+	 * only the eight are known. */
+	bool (*driver)(const char *);
 };
 
 /*
@@ -36,29 +41,40 @@ struct conf_paths {
  * every file is printed to log, a line each "FILE:LINE: [section] key: what";
  * then -1 with CALA_USAGE and a summary.  No file at all is an empty
  * configuration, unless paths->file names it.
+ * conf_build: the same from files that were read (files.h) or edited.
  */
 int conf_load(struct conf **, const struct conf_paths *, struct log *,
     struct err *);
+int conf_build(struct conf **, const struct conf_files *,
+    const struct conf_paths *, struct log *, struct err *);
 void conf_free(struct conf *);
 
 /*
  * conf_section(c, kind, name): e.g. ("configuration", "hetzner"), ("cala",
- * NULL).  NULL when there is none.  conf_nth: the i-th of a kind in file
- * order, NULL past the end.
+ * NULL).  NULL when there is none; [cala] is always there.  conf_nth: the i-th
+ * of a kind in file order, NULL past the end.
  */
 const struct conf_section *conf_section(const struct conf *, const char *,
     const char *);
 const struct conf_section *conf_nth(const struct conf *, const char *,
     size_t);
 const char *conf_name(const struct conf_section *);
+const char *conf_kind(const struct conf_section *);
 /* conf_where(s, key): "FILE:LINE" of the key, or of the section (NULL). */
 const char *conf_where(const struct conf_section *, const char *);
 
 /*
  * Values.  The section may be NULL (not in the file): then the default of the
- * key table counts.  conf_get: NULL when neither set nor defaulted.
- * conf_get_nth: the i-th of a key that repeats.  conf_map: the i-th member of a
- * dotted map ("environment"): 0 with *key and *value, -1 past the end.
+ * key table counts.  Values are in their canonical spelling (key_norm).
+ *
+ * conf_get: the section's value, else that of [cala] where it has a key of that
+ * name (limits, archive-format, hooks …), else the default; NULL when there is
+ * none.  A secret's raw text: use conf_secret.
+ * conf_get_nth: the i-th of a key that repeats, of this section alone; NULL
+ * past the end.
+ * conf_map: the i-th member of a dotted map ("environment"): 0 with *key (its
+ * name without the map's, and without -file, -command) and *value (raw: secret
+ * members through conf_secret(c, s, "environment.NAME")), -1 past the end.
  * u64 and bool are already validated, so they can't fail.
  */
 const char *conf_get(const struct conf_section *, const char *);
@@ -69,9 +85,31 @@ uint64_t conf_u64(const struct conf_section *, const char *);
 bool conf_bool(const struct conf_section *, const char *);
 
 /*
+ * conf_words(value, &argv, e): a KEY_COMMAND as the words for execv,
+ * NULL-terminated: blanks separate, "double quotes" keep blanks, a backslash
+ * keeps the next character.  One heap block: free(argv).
+ */
+int conf_words(const char *, char ***, struct err *);
+
+/* What a section holds, for listing: the i-th item, NULL past the end. */
+struct conf_item {
+	const struct key *row;          /* NULL: key of a disk we don't know */
+	enum key_form form;
+	bool secret;                    /* never to be shown */
+	char *name;                     /* "environment.RESTIC_PASSWORD" */
+	char *member;                   /* of a map: "RESTIC_PASSWORD" */
+	char *text;
+	char *where;                    /* "FILE:LINE" */
+	size_t file;                    /* index of the file */
+	int line;
+};
+const struct conf_item *conf_item(const struct conf_section *, size_t);
+
+/*
  * conf_secret(c, s, key, out, e): the decrypted value of a secret key: plain,
- * "enc:v1:…", from KEY-file or from KEY-command.  1 when set, 0 when not, -1
- * with err (CALA_AUTH: wrong or missing secret key).
+ * "enc:v1:…", from KEY-file or from KEY-command (run without a shell, stdin
+ * /dev/null, 30 seconds).  1 when set, 0 when not, -1 with err (CALA_AUTH:
+ * wrong or missing secret key).
  */
 int conf_secret(const struct conf *, const struct conf_section *,
     const char *, struct secret *, struct err *);
@@ -79,8 +117,8 @@ int conf_secret(const struct conf *, const struct conf_section *,
 /*
  * A server as everything else needs it; strings live as long as the conf.
  * conf_server(c, query, out, e): by UUID, name, or unambiguous prefix of
- * either.  A UUID without section counts when volumes/UUID exists.
- * CALA_NOTFOUND, or CALA_USAGE when ambiguous.
+ * either (of a UUID at least 4 characters).  A UUID without section counts
+ * when volumes/UUID exists.  CALA_NOTFOUND, or CALA_USAGE when ambiguous.
  */
 struct conf_server {
 	char uuid[UUID_TEXT];
@@ -94,9 +132,17 @@ int conf_server(const struct conf *, const char *, struct conf_server *,
 void conf_server_fini(struct conf_server *);
 
 /*
- * conf_resolve(c, server, out, e): server → node → location.  0 with the
+ * conf_server_nth(c, i, out, e): the i-th [server] section as a server.  0, 1
+ * past the end, -1 with err.
+ */
+int conf_server_nth(const struct conf *, size_t, struct conf_server *,
+    struct err *);
+
+/*
+ * conf_resolve(c, server, log, out, e): server → node → location.  0 with the
  * configuration and which level won ("server", "node", "location");
- * CALA_MAINTENANCE, CALA_UNASSIGNED, CALA_USAGE for a dangling reference.
+ * -1 with CALA_MAINTENANCE (then out is filled in all the same, for callers
+ * that only list), CALA_UNASSIGNED, CALA_USAGE for a dangling reference.
  * Each level is explained to log at LOG_STEPS when log is not NULL.
  */
 struct conf_resolved {
