@@ -1,0 +1,177 @@
+/*
+ * The bytes of a file: whatever happens to it meanwhile, exactly as many as
+ * were announced.
+ */
+
+#include "fs/walk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/rate.h"
+#include "base/stop.h"
+#include "base/str.h"
+#include "base/when.h"
+
+/* The first trouble with a file is told, and is enough. */
+static void
+tell(struct wcontent *c, int why)
+{
+	if (c->told)
+		return;
+	c->told = true;
+	if (why == 0)
+		log_warn(c->w->log, "%s: shrank while it was read; filled up "
+		    "with zero bytes", str_q(c->w->path.p));
+	else
+		log_warn(c->w->log, "%s: %s; filled up with zero bytes",
+		    str_q(c->w->path.p), strerror(why));
+}
+
+static void
+changed(struct wcontent *c)
+{
+	if (c->told)
+		return;
+	c->w->facts.changed++;
+	log_step(c->w->log, "%s: changed while it was read",
+	    str_q(c->w->path.p));
+}
+
+/* All was read: is it still what was announced? */
+static void
+check(struct wcontent *c)
+{
+	const struct stat *st = &c->it->st;
+	struct stat now;
+
+	if (c->checked)
+		return;
+	c->checked = true;
+	if (c->it->data != NULL) {
+		if (c->it->read_why != 0 || c->it->shrunk)
+			tell(c, c->it->read_why);
+		else if (c->it->changed)
+			changed(c);
+		return;
+	}
+	if (fstat(c->it->fd, &now) == -1)
+		return;
+	if (now.st_size < st->st_size)
+		tell(c, 0);
+	else if (now.st_size != st->st_size ||
+	    when_cmp(now.st_mtim, st->st_mtim) != 0 ||
+	    when_cmp(now.st_ctim, st->st_ctim) != 0)
+		changed(c);
+}
+
+/* How many of n bytes at pos lie in one piece?  *hole says in what. */
+static size_t
+piece(struct wcontent *c, uint64_t pos, size_t n, bool *hole)
+{
+	const struct entry *en = &c->w->en;
+	const struct extent *x;
+	uint64_t left;
+
+	*hole = false;
+	if (!en->sparse)
+		return n;
+	while (c->ext < en->nextents &&
+	    en->extents[c->ext].off + en->extents[c->ext].len <= pos)
+		c->ext++;
+	x = en->extents + c->ext;
+	if (c->ext == en->nextents)
+		left = en->size - pos;
+	else if (pos < x->off)
+		left = x->off - pos;
+	else
+		left = x->off + x->len - pos;
+	*hole = c->ext == en->nextents || pos < x->off;
+	return left < n ? (size_t)left : n;
+}
+
+static ssize_t
+read_large(struct wcontent *c, void *p, size_t n)
+{
+	ssize_t got;
+
+	while ((got = pread(c->it->fd, p, n, (off_t)c->c.pos)) == -1 &&
+	    errno == EINTR)
+		;
+	if (got > 0)
+		return got;
+	tell(c, got == 0 ? 0 : errno);
+	memset(p, 0, n);
+	return (ssize_t)n;
+}
+
+static ssize_t
+wcontent_read(struct content *base, void *p, size_t n, struct err *e)
+{
+	struct wcontent *c = (struct wcontent *)base;
+	ssize_t got;
+	bool hole;
+
+	if (stop_check(e) == -1)
+		return -1;
+	if (c->it->data != NULL) {
+		memcpy(p, c->it->data + base->pos, n);
+		got = (ssize_t)n;
+	} else {
+		n = piece(c, base->pos, n, &hole);
+		if (hole || c->told) {
+			memset(p, 0, n);
+			got = (ssize_t)n;
+		} else {
+			if (rate_take(c->w->rate, n, e) == -1)
+				return -1;
+			got = read_large(c, p, n);
+		}
+	}
+	if (base->pos + (uint64_t)got == base->size)
+		check(c);
+	return got;
+}
+
+static int
+wcontent_skip(struct content *base, uint64_t n, struct err *e)
+{
+	(void)e;
+	if (base->pos + n == base->size)
+		check((struct wcontent *)base);
+	return 0;
+}
+
+static int
+wcontent_reopen(struct content *base, struct err *e)
+{
+	(void)e;
+	((struct wcontent *)base)->ext = 0;
+	return 0;
+}
+
+static const struct content_ops wcontent_ops = {
+	wcontent_read, wcontent_skip, wcontent_reopen
+};
+
+void
+wcontent_begin(struct walk *w, struct item *it)
+{
+	struct wcontent *c = &w->content;
+
+	memset(c, 0, sizeof(*c));
+	c->c.ops = &wcontent_ops;
+	c->c.size = (uint64_t)it->st.st_size;
+	c->w = w;
+	c->it = it;
+}
+
+void
+wcontent_end(struct walk *w)
+{
+	w->content.it = NULL;
+}
