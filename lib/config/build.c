@@ -556,7 +556,7 @@ judge(struct build *b, struct raw *r)
 	if (k != NULL) {
 		form = key_spell(k, r->key, name);
 	} else if (strlen(r->key) < sizeof(name)) {
-		strcpy(name, r->key);
+		memcpy(name, r->key, strlen(r->key) + 1);
 	} else {
 		unknown(b, r, disk);
 		return;
@@ -624,7 +624,7 @@ identify(struct build *b, struct conf_section *s)
 	const struct conf_item *it = item_find(s, "uuid");
 
 	if (it != NULL)
-		strcpy(s->uuid, it->text);
+		(void)uuid_norm(it->text, s->uuid);
 	else if (uuid_norm(s->name, s->uuid) == -1)
 		uuid_named(s->name, s->uuid);
 	(void)b;

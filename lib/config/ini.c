@@ -251,7 +251,7 @@ piece(struct reader *r, char *str, size_t room, size_t at)
 			}
 	}
 	memcpy(str + at, r->enc.p + r->off, n);
-	strcpy(str + at + n, "\n");
+	memcpy(str + at + n, "\n", 2);
 	r->off += n;
 }
 
@@ -262,7 +262,7 @@ look(struct reader *r, const char *s, size_t n, char *str, size_t room)
 	size_t i, key, from, len;
 	const char *what;
 
-	strcpy(str, "\n");
+	memcpy(str, "\n", 2);
 	if (n > 0 && s[n - 1] == '\r')
 		n--;
 	if (n > INI_LINE)
@@ -280,7 +280,7 @@ look(struct reader *r, const char *s, size_t n, char *str, size_t room)
 	if (*s == '[') {
 		what = heading(r, s, n);
 		r->skip = what != NULL;
-		strcpy(str, "[x]\n");
+		memcpy(str, "[x]\n", 5);
 		return what;
 	}
 	if (r->skip)

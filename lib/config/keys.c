@@ -1,5 +1,6 @@
 #include "config/keys.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -269,7 +270,7 @@ key_driver(const char *disk, char out[KEY_DRIVER])
 
 	for (i = 0; i < DRIVERS; i++)
 		if (strcmp(drivers[i].disk, disk) == 0) {
-			strcpy(out, drivers[i].driver);
+			snprintf(out, KEY_DRIVER, "%s", drivers[i].driver);
 			return 0;
 		}
 	if (n == 0 || n > KEY_DRIVER - sizeof("cala-") ||
@@ -344,7 +345,8 @@ hyphens(const char *name, char out[KEY_NAME_MAX])
 			out[i] = '-';
 	for (i = 0; i < sizeof(aliases) / sizeof(*aliases); i++)
 		if (strcmp(aliases[i].theirs, out) == 0)
-			strcpy(out, aliases[i].ours);
+			memcpy(out, aliases[i].ours,
+			    strlen(aliases[i].ours) + 1);
 	return 0;
 }
 

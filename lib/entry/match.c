@@ -297,7 +297,7 @@ compile(struct rule *r, const char *p, const char *end, struct err *e)
 			if (++p == end)
 				return err_set(e, CALA_USAGE,
 				    "%s: ends in a lone '\\'", str_q(r->text));
-			/* FALLTHROUGH */
+			__attribute__((fallthrough));
 		default:
 			token(r, T_BYTE, (unsigned char)*p++);
 			break;

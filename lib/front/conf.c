@@ -45,7 +45,8 @@ front_find(const char *name, char out[PATH_LEN])
 		if (runs(self, strlen(self), name, out))
 			return 0;
 		if (strlen(self) + 17 < sizeof(self)) {
-			strcat(self, "/../libexec/cala");
+			memcpy(self + strlen(self), "/../libexec/cala",
+			    17);
 			if (runs(self, strlen(self), name, out))
 				return 0;
 		}
