@@ -68,21 +68,25 @@ manpages := $(sort $(wildcard man/*.[157]))
 examples := $(sort $(wildcard contrib/examples/*))
 extras   := $(sort $(wildcard contrib/systemd/* contrib/cron/*))
 
+# One short line a step; V=1 shows the commands, -s nothing.
+say       = $(if $(V),,@$(if $(findstring s,$(firstword -$(MAKEFLAGS))),,\
+            echo '  $1';))
+
 all: $(O)/libcala.a $(tools:%=$(O)/%) $(foreach l,$(aliases),\
     $(O)/$(firstword $(subst :, ,$l)))
 
 $(O)/libcala.a: $(libobjs)
-	rm -f $@ && $(AR) rcs $@ $(libobjs)
+	$(call say,AR $@)rm -f $@ && $(AR) rcs $@ $(libobjs)
 $(tools:%=$(O)/%): $(O)/%: $(O)/bin/%.o $(O)/libcala.a
-	$(CC) $(ldflags) -o $@ $^ $(ldlibs)
+	$(call say,LD $@)$(CC) $(ldflags) -o $@ $^ $(ldlibs)
 $(O)/%.o: %.c $(O)/libs
 	@mkdir -p $(@D)
-	$(CC) $(cppflags) $(cflags) -MMD -MP -c -o $@ $<
+	$(call say,CC $<)$(CC) $(cppflags) $(cflags) -MMD -MP -c -o $@ $<
 $(unitbins): $(O)/tests/%: $(O)/tests/unit/%.o $(O)/libcala.a
-	$(CC) $(ldflags) -o $@ $^ $(ldlibs) $(shell $(PKG_CONFIG) --libs cmocka)
+	$(call say,LD $@)$(CC) $(ldflags) -o $@ $^ $(ldlibs) $(shell $(PKG_CONFIG) --libs cmocka)
 $(fuzzbins): $(O)/tests/%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay.o \
     $(O)/libcala.a
-	$(CC) $(ldflags) -o $@ $^ $(ldlibs)
+	$(call say,LD $@)$(CC) $(ldflags) -o $@ $^ $(ldlibs)
 
 # Which drivers share a program is a link beside it, here as after install.
 define alias
@@ -146,7 +150,7 @@ fuzz-built: $(fuzzers:%=$(O)/fuzz/%)
 	done
 $(fuzzers:%=$(O)/fuzz/%): $(O)/fuzz/%: $(O)/tests/fuzz/%.o $(O)/libcala.a
 	@mkdir -p $(@D)
-	$(CC) $(ldflags) -fsanitize=fuzzer -o $@ $^ $(ldlibs)
+	$(call say,LD $@)$(CC) $(ldflags) -fsanitize=fuzzer -o $@ $^ $(ldlibs)
 
 install: all
 	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(DOCDIR)/examples \
