@@ -23,6 +23,7 @@
 #include "driver/record.h"
 #include "entry/entry.h"
 
+struct archive_facts;
 struct conf;
 struct conf_section;
 struct sink;
@@ -55,11 +56,9 @@ struct driver_call {
 	const char *dir;                        /* NULL: stdin */
 	const char *as;                         /* --as V */
 	const char *exclude_from;
+	uint64_t expect;                        /* bytes to come; 0: unknown */
 	struct record *record;                  /* filled in, to complete */
-	/* set: which of these were given */
-	bool set_name, set_group, set_locked, set_server;
-	const char *name, *group;
-	bool locked;
+	const struct archive_facts *facts;      /* the stream, once it ended */
 	/* check, verify, gc print their lines here */
 	FILE *out;
 };
@@ -70,19 +69,23 @@ typedef int record_fn(void *, struct record *, struct err *);
  * Every function returns 0, or -1 with err.  NULL: the driver has no such
  * verb.
  *
- * put_begin: where the stream's bytes go.  The sink's commit makes the backup
- *   durable and visible, and call->record is completed by then; driver_main
- *   calls it only when completeness is proven.
- * put_dir:  store call->dir.
- * open:     a tree of one backup (ls, cat, get of paths come from it), or NULL
- *   with CALA_NOTFOUND.
- * get:      a reader of the whole backup or call->paths.
+ * put_begin: where the stream's bytes go; CALA_EXISTS when the UUID is taken.
+ *   The sink's commit makes the backup durable and visible.  driver_main calls
+ *   it only when completeness is proven; call->facts and call->record tell what
+ *   is known by then, and commit completes the record (stored, checksum).
+ * put_dir:  store call->dir, complete call->record; warnings are in the log.
+ * open:     a tree of one backup (ls, cat, get of paths come from it), or
+ *   CALA_NOTFOUND.  call->backup is set.
+ * get:      a reader of the whole backup, when that is better than the tree's.
  * raw:      the stored bytes, for get --raw.
- * list:     each backup of call->server (all when "") by fn; the record is
- *   fn's only during the call.
- * find:     the record of call->backup.
- * remove:   exactly call->backup; driver_main has checked the lock.
+ * restore:  call->paths (all when none) into the empty directory call->dir.
+ * list:     each backup of call->server (all when "") by fn, in any order; the
+ *   record is fn's only during the call.  A foreign backup whose server is
+ *   unknown is listed only without a server.
+ * find:     the record of call->backup (initialised here; record_fini).
  * sync:     make a changed record (set) durable.
+ * remove:   exactly call->backup; driver_main has checked the lock.
+ * check, verify, gc: say each step on call->out.
  */
 struct driver {
 	const char *name;               /* "cala-local" */
@@ -105,8 +108,12 @@ struct driver {
 
 /*
  * driver_main(d, argc, argv): the whole of a driver's main; returns the exit
- * status.
+ * status.  See cala-driver(7) for what every verb promises.
  */
 int driver_main(const struct driver *, int, char **);
+
+/* driver_say(call, fmt, ...): one line of a report (check, verify, gc). */
+void driver_say(struct driver_call *, const char *, ...)
+    __attribute__((format(printf, 2, 3)));
 
 #endif

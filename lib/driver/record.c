@@ -448,6 +448,17 @@ record_get(struct record *r, const void *p, size_t n, const char *what,
 }
 
 int
+record_name(const char *what, const char *s, struct err *e)
+{
+	if (!str_utf8(s, strlen(s)))
+		return err_set(e, CALA_USAGE, "%s: not valid UTF-8", what);
+	if (characters(s) > RECORD_NAME)
+		return err_set(e, CALA_USAGE, "%s: longer than %d characters",
+		    what, (int)RECORD_NAME);
+	return 0;
+}
+
+int
 record_cmp(const struct record *a, const struct record *b)
 {
 	int c = when_cmp(a->created, b->created);

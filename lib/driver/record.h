@@ -77,6 +77,12 @@ int record_set(char **, const char *, struct err *);
 int record_push(char ***, size_t *, const char *, size_t, struct err *);
 
 /*
+ * record_name(what, s, e): may s be a name or a group: UTF-8, at most
+ * RECORD_NAME characters?  CALA_USAGE; what names it in the message.
+ */
+int record_name(const char *, const char *, struct err *);
+
+/*
  * record_cmp(a, b): by created, then uuid; for qsort of struct record *.
  */
 int record_cmp(const struct record *, const struct record *);

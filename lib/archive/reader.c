@@ -1,0 +1,258 @@
+/*
+ * Any archive as a reader: what it is follows from its first bytes, never from
+ * a name.
+ */
+
+#include "archive/archive.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "archive/lar.h"
+#include "archive/reader.h"
+#include "archive/source.h"
+#include "archive/tarr.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/pool.h"
+
+enum { HEAD = TAR_BLOCK };
+
+static const uint64_t spool_default = 64ull << 30;
+
+struct any {
+	struct reader r;
+	struct reader *inner;
+	struct source *whole;           /* head and the rest of in, or NULL */
+	struct source *plain;           /* unwrapped, or NULL */
+	struct source *own;             /* over a ranged, or NULL */
+	struct ranged *spool;
+	enum archive_format format;
+	bool zip;                       /* or 7z: inner is lar */
+};
+
+enum archive_sniff
+archive_sniff(const unsigned char *p, size_t n, enum archive_format *f)
+{
+	static const enum archive_format of[] = { ARCHIVE_TAR, ARCHIVE_TAR_GZ,
+	    ARCHIVE_TAR_XZ, ARCHIVE_TAR_LZ, ARCHIVE_TAR_BZ2, ARCHIVE_TAR_LZ4,
+	    ARCHIVE_TAR_ZST };
+	enum wrap w = wrap_sniff(p, n);
+
+	*f = of[w];
+	if (w != WRAP_NONE)
+		return SNIFF_WRAPPED;
+	if (n >= 4 && (memcmp(p, "PK\3\4", 4) == 0 ||
+	    memcmp(p, "PK\5\6", 4) == 0)) {
+		*f = ARCHIVE_ZIP;
+		return SNIFF_ZIP;
+	}
+	if (n >= 6 && memcmp(p, "7z\xbc\xaf\x27\x1c", 6) == 0) {
+		*f = ARCHIVE_7Z;
+		return SNIFF_7Z;
+	}
+	if (n >= TAR_BLOCK && (tarr_zero(p, TAR_BLOCK) || tarr_header(p)))
+		return SNIFF_TAR;
+	return n == 0 ? SNIFF_EMPTY : SNIFF_UNKNOWN;
+}
+
+static int
+any_next(struct reader *r, const struct entry **en, struct content **c,
+    struct err *e)
+{
+	struct any *a = (struct any *)r;
+
+	return a->inner->ops->next(a->inner, en, c, e);
+}
+
+static void
+any_close(struct reader *r)
+{
+	struct any *a = (struct any *)r;
+
+	reader_close(a->inner);
+	source_close(a->plain);
+	source_close(a->whole);
+	source_close(a->own);
+	ranged_close(a->spool);
+	free(a);
+}
+
+/* A file without a name that takes what comes from in, at most max bytes. */
+static struct ranged *
+spool(struct source *in, const struct archive_read *how, struct log *log,
+    struct err *e)
+{
+	enum { N = 256 << 10 };
+	const char *dir = how->spool_dir != NULL ? how->spool_dir : "/var/tmp";
+	uint64_t max = how->spool != 0 ? how->spool : spool_default;
+	struct ranged *r = NULL;
+	char *p = malloc(N), *tmp = NULL;
+	ssize_t k;
+	int fd;
+
+	log_step(log, "this format needs its end first: spooled through a "
+	    "file in %s", dir);
+	fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd == -1 && p != NULL &&
+	    asprintf(&tmp, "%s/.cala-spool.XXXXXX", dir) != -1 &&
+	    (fd = mkostemp(tmp, O_CLOEXEC)) != -1)
+		unlink(tmp);
+	free(tmp);
+	if (fd == -1 || p == NULL) {
+		err_sys(e, "spool file in %s", dir);
+		goto out;
+	}
+	while ((k = source_read(in, p, N, e)) > 0) {
+		if (in->pos > max) {
+			err_set(e, CALA_NOSPACE, "the archive is larger than "
+			    "the %ju bytes that may be spooled",
+			    (uintmax_t)max);
+			goto out;
+		}
+		if (file_write_all(fd, p, (size_t)k) == -1) {
+			err_sys(e, "spool file in %s", dir);
+			goto out;
+		}
+	}
+	if (k == 0) {
+		r = ranged_fd(fd, true, "spool file", e);
+		fd = -1;
+	}
+out:
+	if (fd != -1)
+		close(fd);
+	free(p);
+	return r;
+}
+
+static int
+not_ours(enum archive_sniff s, struct err *e)
+{
+	if (s == SNIFF_EMPTY)
+		return err_set(e, CALA_INCOMPLETE,
+		    "the archive is empty: not a single byte came");
+	return err_set(e, CALA_INTEGRITY, "this is no archive of a kind that "
+	    "cala knows");
+}
+
+static struct any *
+any_new(struct err *e)
+{
+	static const struct reader_ops ops = { any_next, any_close };
+	struct any *a = calloc(1, sizeof(*a));
+
+	if (a == NULL) {
+		err_oom(e);
+		return NULL;
+	}
+	a->r.ops = &ops;
+	return a;
+}
+
+static unsigned
+jobs(const struct archive_read *how)
+{
+	return how->jobs != 0 ? how->jobs : pool_cores();
+}
+
+struct reader *
+archive_reader(struct source *in, const struct archive_read *how,
+    struct log *log, struct err *e)
+{
+	unsigned char head[HEAD];
+	struct any *a = any_new(e);
+	enum archive_sniff what;
+	ssize_t n;
+
+	if (a == NULL)
+		return NULL;
+	if ((n = source_full(in, head, HEAD, e)) == -1)
+		goto fail;
+	what = archive_sniff(head, (size_t)n, &a->format);
+	if (what == SNIFF_EMPTY || what == SNIFF_UNKNOWN) {
+		not_ours(what, e);
+		goto fail;
+	}
+	if ((a->whole = source_after(head, (size_t)n, in, e)) == NULL)
+		goto fail;
+	switch (what) {
+	case SNIFF_WRAPPED:
+		a->plain = source_unwrap(wrap_sniff(head, (size_t)n), a->whole,
+		    jobs(how), log, e);
+		if (a->plain != NULL)
+			a->inner = tarr_reader(a->plain, false, NULL, how, log,
+			    e);
+		break;
+	case SNIFF_ZIP:
+	case SNIFF_7Z:
+		a->zip = true;
+		if ((a->spool = spool(a->whole, how, log, e)) != NULL)
+			a->inner = lar_reader(a->spool, false,
+			    what == SNIFF_ZIP, how, log, e);
+		break;
+	default:
+		a->inner = tarr_reader(a->whole, false, NULL, how, log, e);
+		break;
+	}
+	if (a->inner == NULL)
+		goto fail;
+	a->r.can = a->inner->can;
+	return &a->r;
+fail:
+	any_close(&a->r);
+	return NULL;
+}
+
+struct reader *
+archive_reader_at(struct ranged *r, const struct archive_read *how,
+    struct log *log, struct err *e)
+{
+	unsigned char head[HEAD];
+	size_t n = r->size < HEAD ? (size_t)r->size : HEAD;
+	enum archive_sniff what;
+	struct reader *rd;
+	struct source *in;
+	struct any *a;
+
+	if (ranged_read(r, head, n, 0, e) == -1)
+		return NULL;
+	what = archive_sniff(head, n, &(enum archive_format){ 0 });
+	if (what != SNIFF_ZIP && what != SNIFF_7Z) {
+		if ((in = ranged_source(r, 0, r->size, e)) == NULL)
+			return NULL;
+		if ((rd = archive_reader(in, how, log, e)) == NULL)
+			source_close(in);
+		else
+			((struct any *)rd)->own = in;
+		return rd;
+	}
+	if ((a = any_new(e)) == NULL)
+		return NULL;
+	a->zip = true;
+	a->format = what == SNIFF_ZIP ? ARCHIVE_ZIP : ARCHIVE_7Z;
+	a->inner = lar_reader(r, false, what == SNIFF_ZIP, how, log, e);
+	if (a->inner == NULL) {
+		any_close(&a->r);
+		return NULL;
+	}
+	a->r.can = a->inner->can;
+	return &a->r;
+}
+
+void
+archive_reader_facts(struct reader *r, struct archive_facts *f)
+{
+	struct any *a = (struct any *)r;
+
+	memset(f, 0, sizeof(*f));
+	if (a->zip)
+		lar_facts(a->inner, f);
+	else
+		tarr_facts(a->inner, f);
+	f->format = a->format;
+}

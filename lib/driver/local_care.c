@@ -1,0 +1,348 @@
+/*
+ * local_care: is the folder fit for backups, is a backup fit for a restore,
+ * and what may go.
+ */
+
+#include "driver/local.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/io.h"
+#include "base/stop.h"
+#include "base/str.h"
+#include "base/when.h"
+
+enum {
+	PROBE = 64 << 10,
+	READ_BUF = 256 << 10,
+	ORPHAN = 24 * 3600      /* seconds: a record without backup may go */
+};
+
+/* A step that failed: its line, and the error as it is. */
+static int
+failed(struct driver_call *call, const char *step, struct err *e)
+{
+	driver_say(call, "failed: %s: %s", step, e->msg);
+	return -1;
+}
+
+/* Write, sync, read back through another descriptor, delete. */
+static int
+probe(struct driver_call *call, int dirfd, struct err *e)
+{
+	unsigned char *p = malloc(2 * PROBE);
+	struct afile f = AFILE_INIT;
+	int fd = -1, ret = -1;
+
+	if (p == NULL)
+		return err_oom(e);
+	if (getrandom(p, 256, 0) != 256) {
+		err_sys(e, "get randomness");
+		goto out;
+	}
+	memset(p + 256, 0xa5, PROBE - 256);
+	if (afile_open(&f, dirfd, "cala-check", e) == -1) {
+		failed(call, "create a file", e);
+		err_hint(e, "run as the owner of %s, and see that it is not "
+		    "mounted read-only", str_q(local_dir(call)));
+		goto out;
+	}
+	if (file_write_all(f.fd, p, PROBE) == -1 || fsync(f.fd) == -1) {
+		err_sys(e, "write");
+		failed(call, "write and sync", e);
+		goto out;
+	}
+	driver_say(call, "ok: wrote and synced %d bytes", (int)PROBE);
+	(void)posix_fadvise(f.fd, 0, 0, POSIX_FADV_DONTNEED);
+	fd = openat(dirfd, f.tmp, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd == -1 || file_read_full(fd, p + PROBE, PROBE) != PROBE) {
+		err_sys(e, "read");
+		failed(call, "read back", e);
+		goto out;
+	}
+	if (memcmp(p, p + PROBE, PROBE) != 0) {
+		err_set(e, CALA_INTEGRITY, "what was read is not what was "
+		    "written");
+		failed(call, "read back", e);
+		err_hint(e, "the storage is defective: test disk, cable and "
+		    "memory before you trust a backup on it");
+		goto out;
+	}
+	driver_say(call, "ok: read the same bytes back");
+	if (unlinkat(dirfd, f.tmp, 0) == -1 || fsync(dirfd) == -1) {
+		err_sys(e, "delete");
+		failed(call, "delete", e);
+		goto out;
+	}
+	driver_say(call, "ok: deleted the file and synced the folder");
+	ret = 0;
+out:
+	if (fd != -1)
+		close(fd);
+	afile_abort(&f);
+	free(p);
+	return ret;
+}
+
+int
+local_check(struct driver_call *call, struct err *e)
+{
+	char have[STR_HUMAN], all[STR_HUMAN];
+	struct local_file *v = NULL;
+	struct statvfs fs;
+	struct stat st;
+	size_t n = 0;
+	int dirfd, ret = -1;
+
+	if ((dirfd = local_open(call, false, e)) == -1)
+		return failed(call, "open the folder", e);
+	driver_say(call, "ok: folder %s", str_q(local_dir(call)));
+	if (fstat(dirfd, &st) == 0 && (st.st_mode & 07) != 0)
+		driver_say(call, "note: others may enter it (mode %03o); "
+		    "chmod 700 keeps backups private",
+		    (unsigned)(st.st_mode & 0777));
+	if (probe(call, dirfd, e) == -1)
+		goto out;
+	if (fstatvfs(dirfd, &fs) == -1) {
+		err_sys(e, "ask for free space");
+		failed(call, "free space", e);
+		goto out;
+	}
+	driver_say(call, "%s: %s of %s are free", fs.f_bavail <
+	    fs.f_blocks / 20 ? "note" : "ok",
+	    str_human((uint64_t)fs.f_bavail * fs.f_frsize, have),
+	    str_human((uint64_t)fs.f_blocks * fs.f_frsize, all));
+	if (local_scan(dirfd, &v, &n, e) == -1) {
+		failed(call, "list", e);
+		goto out;
+	}
+	driver_say(call, "ok: %zu backups", n);
+	ret = 0;
+out:
+	free(v);
+	close(dirfd);
+	return ret;
+}
+
+/* Every entry and every byte, as a restore would take them. */
+static int
+read_all(struct reader *in, uint64_t *files, uint64_t *size, uint64_t *all,
+    struct err *e)
+{
+	const struct entry *en;
+	struct content *c;
+	unsigned char *p = malloc(READ_BUF);
+	ssize_t n;
+	int got;
+
+	if (p == NULL)
+		return err_oom(e);
+	*files = *size = *all = 0;
+	while ((got = reader_next(in, &en, &c, e)) == 1) {
+		++*all;
+		*files += en->type != ENTRY_DIR;
+		*size += en->size;
+		while (c != NULL) {
+			n = content_read(c, p, READ_BUF, e);
+			if (n == -1 || stop_check(e) == -1) {
+				free(p);
+				return -1;
+			}
+			if (n == 0)
+				break;
+		}
+	}
+	free(p);
+	return got;
+}
+
+static int
+compare(struct driver_call *call, const struct record *rec, const char *what,
+    bool has, uint64_t want, uint64_t got, struct err *e)
+{
+	if (rec->foreign || !has || want == got)
+		return 0;
+	err_set(e, CALA_INTEGRITY, "%s: the record says %" PRIu64 ", the "
+	    "archive has %" PRIu64, what, want, got);
+	return failed(call, "compare with the record", e);
+}
+
+/* A dump has no end that could be seen: only its checksum could tell. */
+static int
+verify_dump(struct driver_call *call, const struct record *rec,
+    struct err *e)
+{
+	struct source *in;
+	uint64_t n;
+	int ret;
+
+	if (local_raw(call, &in, e) == -1)
+		return failed(call, "open", e);
+	ret = source_drain(in, e);
+	n = in->pos;
+	source_close(in);
+	if (ret == -1)
+		return failed(call, "read", e);
+	driver_say(call, "ok: read %" PRIu64 " bytes", n);
+	if (rec->sum_value != NULL)
+		return 0;
+	err_set(e, CALA_INCOMPLETE, "a database dump without checksum: "
+	    "nothing proves that it is whole");
+	return failed(call, "prove", e);
+}
+
+int
+local_verify(struct driver_call *call, struct record *rec, struct err *e)
+{
+	struct local_file f;
+	struct reader *in = NULL;
+	uint64_t files = 0, size = 0, all = 0;
+	int dirfd, ret = -1;
+
+	if ((dirfd = local_open(call, false, e)) == -1)
+		return failed(call, "open the folder", e);
+	if (local_find(dirfd, call->backup, &f, e) == -1) {
+		failed(call, "find", e);
+		goto out;
+	}
+	driver_say(call, "ok: found %s", f.name);
+	if (compare(call, rec, "stored bytes", rec->has_stored, rec->stored,
+	    f.size, e) == -1)
+		goto out;
+	if (f.dump) {
+		ret = verify_dump(call, rec, e);
+		goto out;
+	}
+	if (local_get(call, &in, e) == -1) {
+		failed(call, "open", e);
+		goto out;
+	}
+	if (read_all(in, &files, &size, &all, e) == -1) {
+		failed(call, "read", e);
+		goto out;
+	}
+	driver_say(call, "ok: read to its end: %" PRIu64 " entries, %" PRIu64
+	    " bytes of files", all, size);
+	if (compare(call, rec, "files", rec->has_files, rec->files, files,
+	    e) == -1 || compare(call, rec, "bytes of files", rec->has_size,
+	    rec->size, size, e) == -1)
+		goto out;
+	driver_say(call, rec->sum_value != NULL ?
+	    "ok: its SHA-256 is the record's" : "note: no checksum on record; "
+	    "the format's own checks agreed");
+	if (!rec->complete)
+		driver_say(call, "note: the backup is partial: %" PRIu64
+		    " warnings when it was made", rec->warnings_count);
+	ret = 0;
+out:
+	reader_close(in);
+	close(dirfd);
+	return ret;
+}
+
+/* A record of ours whose backup never came or is gone, for a day. */
+static bool
+orphan(int dirfd, const char *name)
+{
+	struct timespec now = when_now();
+	struct err ignored = ERR_INIT;
+	struct local_file f;
+	struct record rec;
+	char uuid[UUID_TEXT], norm[UUID_TEXT];
+	struct stat st;
+	struct buf b;
+	bool ours;
+
+	if (strlen(name) != UUID_TEXT - 1 + strlen(".json") ||
+	    strcmp(name + UUID_TEXT - 1, ".json") != 0)
+		return false;
+	memcpy(uuid, name, UUID_TEXT - 1);
+	uuid[UUID_TEXT - 1] = '\0';
+	if (uuid_norm(uuid, norm) == -1 || strcmp(uuid, norm) != 0 ||
+	    fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
+	    !S_ISREG(st.st_mode) || st.st_mtim.tv_sec > now.tv_sec - ORPHAN ||
+	    local_find(dirfd, uuid, &f, &ignored) == 0 ||
+	    ignored.code != CALA_NOTFOUND)
+		return false;
+	buf_init(&b, RECORD_MAX);
+	ours = file_slurp(&b, dirfd, name, &ignored) == 0 &&
+	    record_get(&rec, b.p, b.len, name, &ignored) == 0;
+	buf_fini(&b);
+	if (ours) {
+		ours = strcmp(rec.uuid, uuid) == 0;
+		record_fini(&rec);
+	}
+	return ours;
+}
+
+static int
+remove_orphans(struct driver_call *call, int dirfd, size_t *n, struct err *e)
+{
+	struct dirent *d;
+	int fd, ret = 0;
+	DIR *dp;
+
+	fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1 || (dp = fdopendir(fd)) == NULL) {
+		err_sys(e, "read the backup folder");
+		if (fd != -1)
+			close(fd);
+		return -1;
+	}
+	errno = 0;
+	while (ret == 0 && (d = readdir(dp)) != NULL) {
+		if (orphan(dirfd, d->d_name)) {
+			driver_say(call, "%s %s: a record without backup",
+			    call->dry_run ? "would remove" : "removing",
+			    d->d_name);
+			if (!call->dry_run &&
+			    unlinkat(dirfd, d->d_name, 0) == -1)
+				ret = err_sys(e, "remove %s", d->d_name);
+			++*n;
+		}
+		errno = 0;
+	}
+	if (ret == 0 && errno != 0)
+		ret = err_sys(e, "read the backup folder");
+	closedir(dp);
+	return ret;
+}
+
+int
+local_gc(struct driver_call *call, struct err *e)
+{
+	size_t parts = 0, orphans = 0;
+	int dirfd, lock = -1, ret = -1;
+
+	if ((dirfd = local_open(call, false, e)) == -1)
+		return -1;
+	if ((lock = file_lock(dirfd, LOCAL_LOCK, call->driver->name,
+	    LOCAL_WAIT, e)) == -1 ||
+	    local_sweep(call, dirfd, call->dry_run, &parts, e) == -1 ||
+	    remove_orphans(call, dirfd, &orphans, e) == -1)
+		goto out;
+	if (parts > 0)
+		driver_say(call, "%s %zu unfinished files",
+		    call->dry_run ? "would remove" : "removed", parts);
+	if (parts + orphans == 0)
+		driver_say(call, "nothing to do");
+	ret = call->dry_run ? 0 : fsync(dirfd);
+	if (ret == -1)
+		err_sys(e, "sync the backup folder");
+out:
+	if (lock != -1)
+		close(lock);
+	close(dirfd);
+	return ret;
+}
