@@ -53,6 +53,7 @@ struct archive_write {
 	bool index, trailer;
 	bool foreign;           /* no cala marks: what any tar would write */
 	bool wings;             /* profile = wings: only what Wings can read */
+	bool strict;            /* commit fails when log has warnings */
 	const char *tmp_dir;    /* unlinked files; NULL: /var/tmp */
 };
 

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <xxhash.h>
 
-#include "archive/codec.h"
+#include "archive/press.h"
 #include "archive/indexw.h"
 #include "base/err.h"
 #include "base/pool.h"
@@ -36,8 +36,8 @@ struct slot {
 struct frames {
 	struct sink sink;
 	struct sink *next;
-	const struct codec *codec;
-	struct codec_cost cost;
+	const struct press *press;
+	struct press_cost cost;
 	enum archive_format format;
 	int level;
 	struct indexw *index;
@@ -56,22 +56,22 @@ struct frames {
 	unsigned nctx;
 };
 
-static const struct codec *
-codec_of(enum archive_format f)
+static const struct press *
+press_of(enum archive_format f)
 {
-	return f == ARCHIVE_TAR_ZST ? &codec_zst :
-	    f == ARCHIVE_TAR_GZ ? &codec_gz : &codec_law;
+	return f == ARCHIVE_TAR_ZST ? &press_zst :
+	    f == ARCHIVE_TAR_GZ ? &press_gz : &press_law;
 }
 
 static uint64_t
-least(const struct codec_cost *c)
+least(const struct press_cost *c)
 {
 	/* One frame and what becomes of it. */
 	return 2 * (uint64_t)c->hard + c->hard / 8;
 }
 
 static uint64_t
-full(const struct codec_cost *c, unsigned jobs)
+full(const struct press_cost *c, unsigned jobs)
 {
 	return (jobs + 2) * (2 * (uint64_t)c->hard + c->hard / 8);
 }
@@ -80,13 +80,13 @@ int
 frames_plan(const struct archive_write *how, int level,
     struct frames_plan *p, struct err *e)
 {
-	struct codec_cost c;
+	struct press_cost c;
 	uint64_t want, fixed, limit = how->memory;
 	unsigned jobs = how->jobs != 0 ? how->jobs : pool_cores();
 
 	if (jobs > JOBS_MAX)
 		jobs = JOBS_MAX;
-	codec_cost(how->format, level, &c);
+	press_cost(how->format, level, &c);
 	if (limit == 0) {
 		limit = USUAL;
 		want = FIXED + jobs * (uint64_t)c.ctx + full(&c, jobs);
@@ -122,7 +122,7 @@ ctx_take(struct frames *f, struct err *e)
 	if (f->nctx > 0)
 		ctx = f->ctx[--f->nctx];
 	pthread_mutex_unlock(&f->mu);
-	return ctx != NULL ? ctx : f->codec->open(f->format, f->level, e);
+	return ctx != NULL ? ctx : f->press->open(f->format, f->level, e);
 }
 
 static void
@@ -142,7 +142,7 @@ compress(struct job *j)
 
 	if (f->index != NULL)
 		s->sum = (uint32_t)XXH64(s->in, s->in_len, 0);
-	s->failed = ctx == NULL || f->codec->run(ctx, s->in, s->in_len,
+	s->failed = ctx == NULL || f->press->run(ctx, s->in, s->in_len,
 	    s->out, s->cap, &s->out_len, &s->e) == -1;
 	if (ctx != NULL)
 		ctx_give(f, ctx);
@@ -180,7 +180,7 @@ pass(struct frames *f, struct err *e)
 		/* It compressed worse than its samples. */
 		if ((ctx = ctx_take(f, e)) == NULL)
 			return -1;
-		ret = f->codec->stream(ctx, s->in, s->in_len, f->next, e);
+		ret = f->press->stream(ctx, s->in, s->in_len, f->next, e);
 		ctx_give(f, ctx);
 	} else {
 		ret = sink_write(f->next, s->out, s->out_len, e);
@@ -276,7 +276,7 @@ cut(struct frames *f, struct err *e)
 	/* A longer frame was here before, and may never come again. */
 	if (s->in_hot > s->in_len + s->in_len / 2)
 		f->used -= cool(s->in, &s->in_hot, s->in_len);
-	s->cap = f->codec->room(s->in, s->in_len);
+	s->cap = f->press->room(s->in, s->in_len);
 	if (s->cap > f->out_max)
 		s->cap = f->out_max;
 	s->out_was = s->out_hot;
@@ -364,7 +364,7 @@ fr_abort(struct sink *sink)
 			munmap(f->slots[i].out, f->out_max);
 	}
 	while (f->nctx > 0)
-		f->codec->close(f->ctx[--f->nctx]);
+		f->press->close(f->ctx[--f->nctx]);
 	pthread_mutex_destroy(&f->mu);
 	free(f->ctx);
 	free(f->slots);
@@ -403,12 +403,12 @@ frames_new(enum archive_format format, int level,
 	pthread_mutex_init(&f->mu, NULL);
 	f->sink.ops = &ops;
 	f->next = next;
-	f->codec = codec_of(format);
+	f->press = press_of(format);
 	f->format = format;
 	f->level = level;
 	f->index = index;
 	f->budget = plan->budget;
-	codec_cost(format, level, &f->cost);
+	press_cost(format, level, &f->cost);
 	f->out_max = f->cost.hard + f->cost.hard / 8;
 	f->nslots = plan->jobs + 2;
 	f->slots = calloc(f->nslots, sizeof(*f->slots));

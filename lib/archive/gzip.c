@@ -1,12 +1,12 @@
 /*
- * gzip: the codec of tar.gz: one gzip member (RFC 1952) by libdeflate.
+ * gzip: the press of tar.gz: one gzip member (RFC 1952) by libdeflate.
  *
  * Level 1 alone decides how fast an incompressible world goes: what samples
  * say can't be compressed is stored (deflate's stored blocks, +5 bytes for
  * 64 KiB).
  */
 
-#include "archive/codec.h"
+#include "archive/press.h"
 
 #include <libdeflate.h>
 #include <stdlib.h>
@@ -62,7 +62,7 @@ gz_run(void *ctx, const void *in, size_t n, void *out, size_t cap,
 {
 	struct gz *g = ctx;
 
-	*len = libdeflate_gzip_compress(codec_probe(in, n) >= STORE ?
+	*len = libdeflate_gzip_compress(press_probe(in, n) >= STORE ?
 	    g->store : g->deflate, in, n, out, cap);
 	if (*len == 0)
 		return err_set(e, CALA_FAIL, "gzip: %zu bytes became more "
@@ -70,4 +70,4 @@ gz_run(void *ctx, const void *in, size_t n, void *out, size_t cap,
 	return 0;
 }
 
-const struct codec codec_gz = { gz_room, gz_open, gz_run, NULL, gz_close };
+const struct press press_gz = { gz_room, gz_open, gz_run, NULL, gz_close };

@@ -1,5 +1,5 @@
 /*
- * law: libarchive's filters as a codec for frames, and as one stream.
+ * law: libarchive's filters as a press for frames, and as one stream.
  *
  * xz, lzip, bzip2 and lz4 all allow streams behind one another, so that these
  * formats, too, are compressed on all cores with the same bytes for any number
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "archive/codec.h"
+#include "archive/press.h"
 #include "base/err.h"
 #include "base/io.h"
 
@@ -155,7 +155,7 @@ law_run(void *ctx, const void *in, size_t n, void *out, size_t cap,
 	return ret;
 }
 
-const struct codec codec_law = { law_room, law_open, law_run, NULL, free };
+const struct press press_law = { law_room, law_open, law_run, NULL, free };
 
 /* One stream through a filter. */
 struct filter {

@@ -24,6 +24,10 @@ struct writer *law_writer(struct sink *, const struct archive_write *, int,
 struct sink *law_filter(struct sink *, enum archive_format, int,
     struct err *);
 
+/* archive_strict(how, log, e): -1 when a warning forbids the end (pack.c). */
+int archive_strict(const struct archive_write *, struct log *,
+    struct err *);
+
 /* law_memory(how, level): what the process may reach for zip and 7z. */
 uint64_t law_memory(const struct archive_write *, int);
 

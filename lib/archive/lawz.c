@@ -47,6 +47,7 @@ struct lawz {
 	struct archive_entry *ae;
 	struct archive_sum *sum;
 	bool zip, mark;
+	struct archive_write how;
 	locale_t utf8;          /* names are bytes; libarchive asks */
 	uint64_t lost[LOSSES];
 	char *first[LOSSES];
@@ -262,9 +263,13 @@ static int
 lawz_commit(struct writer *w, struct err *e)
 {
 	struct lawz *z = (struct lawz *)w;
-	locale_t was = uselocale(z->utf8);
+	locale_t was;
 	int ret = 0;
 
+	tell_losses(z);
+	if (archive_strict(&z->how, z->log, e) == -1)
+		return -1;
+	was = uselocale(z->utf8);
 	z->e = e;
 	if (archive_write_close(z->a) != ARCHIVE_OK)
 		ret = law_err(z, e);
@@ -272,7 +277,6 @@ lawz_commit(struct writer *w, struct err *e)
 	uselocale(was);
 	if (ret == -1)
 		return -1;
-	tell_losses(z);
 	if (z->zip && z->mark && comment(z, e) == -1)
 		return -1;
 	return sink_commit(z->out, e);
@@ -351,6 +355,7 @@ law_writer(struct sink *out, const struct archive_write *how, int level,
 	z->out = out;
 	z->log = log;
 	z->sum = sum;
+	z->how = *how;
 	z->zip = how->format == ARCHIVE_ZIP;
 	z->mark = !how->foreign;
 	z->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);

@@ -119,6 +119,16 @@ pack_put(struct writer *w, const struct entry *en, struct content *c,
 	    tarw_put(p->tar, en, c, e);
 }
 
+int
+archive_strict(const struct archive_write *how, struct log *log,
+    struct err *e)
+{
+	if (!how->strict || log_warnings(log) == 0)
+		return 0;
+	return err_set(e, CALA_FAIL, "%ju warnings, and none are allowed",
+	    (uintmax_t)log_warnings(log));
+}
+
 static int
 pack_commit(struct writer *w, struct err *e)
 {
@@ -127,6 +137,8 @@ pack_commit(struct writer *w, struct err *e)
 
 	if (p->law != NULL)
 		return writer_commit(p->law, e);
+	if (archive_strict(&p->how, p->log, e) == -1)
+		return -1;
 	if (tarw_end(p->tar, &len, e) == -1)
 		return -1;
 	if (p->frames == NULL)

@@ -1,9 +1,9 @@
 /*
- * zst: the codec of tar.zst: one zstd frame with its content size in the
+ * zst: the press of tar.zst: one zstd frame with its content size in the
  * header (RFC 8878), no dictionary, no checksum (the seek table has one).
  */
 
-#include "archive/codec.h"
+#include "archive/press.h"
 
 #include <zstd.h>
 
@@ -23,7 +23,7 @@ zst_room(const void *in, size_t n)
 
 	if (n <= MIB)
 		return worst;
-	guess = n / 256 * (codec_probe(in, n) + 64) + 65536;
+	guess = n / 256 * (press_probe(in, n) + 64) + 65536;
 	return guess < worst ? guess : worst;
 }
 
@@ -91,5 +91,5 @@ zst_close(void *ctx)
 	ZSTD_freeCCtx(ctx);
 }
 
-const struct codec codec_zst =
+const struct press press_zst =
     { zst_room, zst_open, zst_run, zst_stream, zst_close };

@@ -1,8 +1,8 @@
-#ifndef CALA_ARCHIVE_CODEC_H
-#define CALA_ARCHIVE_CODEC_H
+#ifndef CALA_ARCHIVE_PRESS_H
+#define CALA_ARCHIVE_PRESS_H
 
 /*
- * codec: how one frame (zstd frame, gzip member, xz stream …) is made from a
+ * press: how one frame (zstd frame, gzip member, xz stream …) is made from a
  * stretch of a tar.  The same bytes in give the same bytes out, on any thread.
  */
 
@@ -14,7 +14,7 @@
 struct sink;
 struct err;
 
-struct codec {
+struct press {
 	/*
 	 * How much out needs for n bytes at in; exceeding it sets *len to 0
 	 * (only with stream).
@@ -30,23 +30,23 @@ struct codec {
 	void (*close)(void *ctx);
 };
 
-extern const struct codec codec_zst, codec_gz, codec_law;
+extern const struct press press_zst, press_gz, press_law;
 
 /*
- * codec_probe(in, n): which part of n bytes a fast compressor leaves, in
+ * press_probe(in, n): which part of n bytes a fast compressor leaves, in
  * 256ths, by samples of 4 KiB spread over it (four a MiB).  256: none is
  * gained.
  */
-unsigned codec_probe(const void *, size_t);
+unsigned press_probe(const void *, size_t);
 
 /*
- * What a codec costs: target and hard are the frame sizes (spec s3 §10.3,
+ * What a press costs: target and hard are the frame sizes (spec s3 §10.3,
  * §10.4: cut at the first entry from target on, at hard in any case); ctx the
  * bytes of one context at that level.
  */
-struct codec_cost {
+struct press_cost {
 	size_t target, hard, ctx;
 };
-void codec_cost(enum archive_format, int, struct codec_cost *);
+void press_cost(enum archive_format, int, struct press_cost *);
 
 #endif

@@ -1,11 +1,11 @@
-#include "archive/codec.h"
+#include "archive/press.h"
 
 #include <zstd.h>
 
 enum { MIB = 1 << 20, SAMPLE = 4096, PER_MIB = 4 };
 
 unsigned
-codec_probe(const void *in, size_t n)
+press_probe(const void *in, size_t n)
 {
 	const unsigned char *p = in;
 	unsigned char out[SAMPLE + 512];
@@ -33,7 +33,7 @@ static const unsigned short lzma_ctx[] = { 3, 9, 17, 32, 48, 94, 94, 186,
     370, 674 };
 
 void
-codec_cost(enum archive_format f, int level, struct codec_cost *c)
+press_cost(enum archive_format f, int level, struct press_cost *c)
 {
 	size_t ctx;
 
