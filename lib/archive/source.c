@@ -25,7 +25,7 @@ enum {
 
 struct piece {
 	struct job job;
-	const struct codec *codec;
+	const struct decoder *codec;
 	void *ctx;
 	unsigned char *in, *out;
 	size_t in_len, in_cap, out_len, out_cap, given;
@@ -34,7 +34,7 @@ struct piece {
 
 struct unwrap {
 	struct source s;
-	const struct codec *codec;
+	const struct decoder *codec;
 	struct source *in;
 	struct log *log;
 	struct pool *pool;
@@ -332,8 +332,8 @@ source_unwrap(enum wrap wrap, struct source *in, unsigned jobs,
     struct log *log, struct err *e)
 {
 	static const struct source_ops ops = { u_read, u_close };
-	static const struct codec *const codecs[] = { NULL, &codec_gz,
-	    &codec_xz, &codec_lz, &codec_bz2, &codec_lz4, &codec_zst };
+	static const struct decoder *const codecs[] = { NULL, &decoder_gz,
+	    &decoder_xz, &decoder_lz, &decoder_bz2, &decoder_lz4, &decoder_zst };
 	struct unwrap *u = calloc(1, sizeof(*u));
 
 	if (u == NULL) {

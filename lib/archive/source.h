@@ -64,7 +64,7 @@ ssize_t flow_take(struct flow *, void *, size_t);
 int     flow_give(struct flow *, const void *, size_t);
 
 /*
- * A codec decodes a whole stream inside a flow, and, where stream parts are
+ * A decoder decodes a whole stream inside a flow, and, where stream parts are
  * independent (cut is not NULL), single pieces.
  *
  * cut(p, n, eof, &c): what do the n bytes at p begin with?  CUT_MORE: c->len
@@ -80,7 +80,7 @@ struct cutting {
 	uint64_t skip;
 };
 
-struct codec {
+struct decoder {
 	const char *name;
 	enum cut (*cut)(const unsigned char *, size_t, bool, struct cutting *);
 	void *(*ctx_new)(void);
@@ -95,8 +95,8 @@ enum {
 	PIECE_OUT = 8 << 20
 };
 
-extern const struct codec codec_zst, codec_gz;
-extern const struct codec codec_xz, codec_lz, codec_bz2, codec_lz4;
+extern const struct decoder decoder_zst, decoder_gz;
+extern const struct decoder decoder_xz, decoder_lz, decoder_bz2, decoder_lz4;
 
 /*
  * zst_frame(p, n, &f): the frame header at p (RFC 8878 §3.1.1.1); how long it

@@ -199,6 +199,6 @@ done:
 	return ret;
 }
 
-const struct codec codec_gz = {
+const struct decoder decoder_gz = {
 	"gzip", gz_cut, gz_new, gz_free, gz_piece, gz_run
 };

@@ -141,7 +141,7 @@ lz4_run(struct flow *f, void *arg, struct err *e)
 	return la_run(f, "lz4", ARCHIVE_FILTER_LZ4, e);
 }
 
-const struct codec codec_xz = { "xz", NULL, NULL, NULL, NULL, xz_run };
-const struct codec codec_lz = { "lzip", NULL, NULL, NULL, NULL, lz_run };
-const struct codec codec_bz2 = { "bzip2", NULL, NULL, NULL, NULL, bz2_run };
-const struct codec codec_lz4 = { "lz4", NULL, NULL, NULL, NULL, lz4_run };
+const struct decoder decoder_xz = { "xz", NULL, NULL, NULL, NULL, xz_run };
+const struct decoder decoder_lz = { "lzip", NULL, NULL, NULL, NULL, lz_run };
+const struct decoder decoder_bz2 = { "bzip2", NULL, NULL, NULL, NULL, bz2_run };
+const struct decoder decoder_lz4 = { "lz4", NULL, NULL, NULL, NULL, lz4_run };

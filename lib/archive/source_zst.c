@@ -190,6 +190,6 @@ done:
 	return ret;
 }
 
-const struct codec codec_zst = {
+const struct decoder decoder_zst = {
 	"zstd", zst_cut, zst_new, zst_free, zst_piece, zst_run
 };
