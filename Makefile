@@ -121,7 +121,7 @@ unit:
 	@$(MAKE) --no-print-directory check-built TESTS=unit
 
 demo:
-	@tests/deps build demo
+	@tests/deps build
 	@$(MAKE) --no-print-directory all
 	@O='$(O)' tests/demo
 

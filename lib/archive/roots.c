@@ -1,4 +1,4 @@
-#include "fs/roots.h"
+#include "archive/roots.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
