@@ -962,8 +962,10 @@ step(struct tarr *t, bool *pre, struct err *e)
 	if (got < TAR_BLOCK)
 		return cut_short(t, e);
 	if (tarr_zero(h, TAR_BLOCK)) {
-		if (*pre || t->jumped)
+		if (*pre)
 			return damaged(t, at, "a missing header", e);
+		if (t->jumped)
+			return 0;
 		return finish(t, e);
 	}
 	if (!tarr_header(h)) {

@@ -48,7 +48,8 @@ void tarr_facts(struct reader *, struct archive_facts *);
 
 /*
  * tarr_jump(r, off, e): the next entry is the one whose header begins at off;
- * only with seek.  From then on r neither counts nor looks for end marks.
+ * only with seek.  From then on r neither counts nor looks for end marks, and
+ * answers 0 where there is no entry.
  */
 int tarr_jump(struct reader *, uint64_t, struct err *);
 
