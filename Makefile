@@ -121,7 +121,7 @@ unit:
 	@$(MAKE) --no-print-directory check-built TESTS=unit
 
 demo:
-	@tests/deps build
+	@tests/deps build demo
 	@$(MAKE) --no-print-directory all
 	@O='$(O)' tests/demo
 

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "archive/archive.h"
-#include "archive/roots.h"
+#include "fs/roots.h"
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/io.h"

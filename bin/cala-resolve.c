@@ -101,6 +101,21 @@ out:
 	return ret;
 }
 
+/* A line a server: name, tab, UUID; names hold no control characters. */
+static int
+list(const struct conf *c, struct err *e)
+{
+	struct conf_server s;
+	size_t i;
+	int r;
+
+	for (i = 0; (r = conf_server_nth(c, i, &s, e)) == 0; i++) {
+		printf("%s\t%s\n", s.name, s.uuid);
+		conf_server_fini(&s);
+	}
+	return r == 1 ? 0 : -1;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -108,9 +123,12 @@ main(int argc, char **argv)
 	struct opt_list args = { NULL, 0 };
 	struct err e = ERR_INIT;
 	struct conf *c = NULL;
-	bool json = false, shell = false;
+	bool all = false, json = false, shell = false;
 	int ret;
 	const struct opt table[] = {
+		{ OPT_FLAG, 0, "list", NULL,
+		    "name and UUID of every server in the configuration", &all,
+		    NULL },
 		{ OPT_FLAG, 0, "json", NULL, "one JSON object", &json, NULL },
 		{ OPT_FLAG, 0, "shell", NULL,
 		    "quoted assignments for eval: CALA_SERVER='...'", &shell,
@@ -121,20 +139,24 @@ main(int argc, char **argv)
 	};
 
 	front_init(&f, "cala-resolve",
-	    "cala-resolve [-v] [--json | --shell] SERVER",
+	    "cala-resolve [-v] [--json | --shell] SERVER\n"
+	    "       cala-resolve --list",
 	    "example: eval \"$(cala-resolve --shell survival)\" && "
 	    "ls \"$CALA_PATH\"");
 	front_keys();
 	if ((ret = front_parse(&f, table, argc, argv, &args, NULL, &e)) != 0)
 		return front_end(&f, ret == -1 ? &e : NULL);
 	ret = -1;
-	if (json && shell) {
-		err_set(&e, CALA_USAGE, "--json and --shell exclude each other");
-	} else if (args.n != 1) {
-		err_set(&e, CALA_USAGE, "one SERVER is expected");
+	if (json + shell + all > 1) {
+		err_set(&e, CALA_USAGE,
+		    "--list, --json and --shell exclude each other");
+	} else if (args.n != (all ? 0 : 1)) {
+		err_set(&e, CALA_USAGE, all ? "--list takes no SERVER" :
+		    "one SERVER is expected");
 		err_hint(&e, "try 'cala-resolve --help'");
 	} else if (front_conf(&f, &c, &e) == 0) {
-		ret = resolve(c, args.v[0], json, shell, &f.log, &e);
+		ret = all ? list(c, &e) :
+		    resolve(c, args.v[0], json, shell, &f.log, &e);
 	}
 	conf_free(c);
 	opt_list_free(&args);

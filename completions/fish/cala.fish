@@ -30,7 +30,7 @@ function __cala_base
 end
 
 function __cala_commands
-	__cala_ask cala --list-commands
+	__cala_ask cala | string replace -rf '^  ([a-z][a-z-]*) .*' '$1'
 	complete -C cala- | string replace -r '^cala-([^\t]*).*' '$1'
 end
 
@@ -39,7 +39,7 @@ function __cala_configurations
 end
 
 function __cala_servers
-	__cala_ask cala-config list --servers | cut -f1
+	__cala_ask cala-resolve --list | cut -f1
 end
 
 function __cala_backups

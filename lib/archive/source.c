@@ -70,7 +70,9 @@ need(struct unwrap *u, size_t n, struct err *e)
 
 	while (u->end - u->at < n && !u->eof) {
 		if (u->cap - u->end < CHUNK) {
-			memmove(u->win, u->win + u->at, u->end - u->at);
+			if (u->end > u->at)     /* win may be NULL yet */
+				memmove(u->win, u->win + u->at,
+				    u->end - u->at);
 			u->end -= u->at;
 			u->at = 0;
 		}

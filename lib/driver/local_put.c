@@ -23,6 +23,7 @@
 #include "base/code.h"
 #include "base/hash.h"
 #include "base/io.h"
+#include "base/rate.h"
 #include "base/str.h"
 #include "base/when.h"
 
@@ -39,6 +40,7 @@ struct put {
 	int dirfd;
 	struct afile data;
 	struct sha256 *sha;
+	struct rate *rate;
 	unsigned char *buf;
 	size_t fill;
 	uint64_t done;          /* bytes written */
@@ -72,10 +74,10 @@ write_back(struct put *p)
 static int
 flush(struct put *p, struct err *e)
 {
-	if (file_write_all(p->data.fd, p->buf, p->fill) == -1) {
-		err_sys(e, "write backup %s", p->call->backup);
+	if (rate_take(p->rate, p->fill, e) == -1)
 		return -1;
-	}
+	if (file_write_all(p->data.fd, p->buf, p->fill) == -1)
+		return err_sys(e, "write backup %s", p->call->backup);
 	p->done += p->fill;
 	p->fill = 0;
 	write_back(p);
@@ -199,6 +201,7 @@ put_abort(struct sink *s)
 
 	afile_abort(&p->data);
 	sha256_free(p->sha);
+	rate_free(p->rate);
 	free(p->buf);
 	if (p->dirfd != -1)
 		close(p->dirfd);
@@ -269,7 +272,8 @@ local_put(struct driver_call *call, struct sink **out, struct err *e)
 	    local_sweep(call, p->dirfd, false, &swept, e) == -1 ||
 	    has_room(p, e) == -1)
 		goto fail;
-	if ((p->sha = sha256_new(e)) == NULL)
+	if ((p->sha = sha256_new(e)) == NULL ||
+	    (p->rate = rate_new(call->limit_write, e)) == NULL)
 		goto fail;
 	if ((p->buf = malloc(PUT_BUF)) == NULL) {
 		err_oom(e);

@@ -18,6 +18,7 @@
 #include "base/code.h"
 #include "base/hash.h"
 #include "base/io.h"
+#include "base/rate.h"
 #include "base/str.h"
 
 
@@ -26,6 +27,7 @@ struct checked {
 	struct source src;
 	struct source *in;
 	struct sha256 *sha;     /* NULL: nothing to compare with */
+	struct rate *rate;
 	char want[SHA256_HEX];
 	char name[LOCAL_NAME];
 	bool ended;
@@ -54,6 +56,8 @@ checked_read(struct source *s, void *p, size_t n, struct err *e)
 	struct checked *c = (struct checked *)s;
 	ssize_t k = source_read(c->in, p, n, e);
 
+	if (k > 0 && rate_take(c->rate, (size_t)k, e) == -1)
+		return -1;
 	if (k > 0 && c->sha != NULL)
 		sha256_add(c->sha, p, (size_t)k);
 	if (k == 0 && sum_check(c, e) == -1)
@@ -67,6 +71,7 @@ checked_close(struct source *s)
 	struct checked *c = (struct checked *)s;
 
 	source_close(c->in);
+	rate_free(c->rate);
 	sha256_free(c->sha);
 	free(c);
 }
@@ -135,7 +140,7 @@ fail:
 
 /* All bytes from the start; takes the descriptor, also when it fails. */
 static struct source *
-checked_new(struct stored *s, struct err *e)
+checked_new(struct driver_call *call, struct stored *s, struct err *e)
 {
 	struct checked *c = calloc(1, sizeof(*c));
 
@@ -145,6 +150,8 @@ checked_new(struct stored *s, struct err *e)
 	}
 	c->src.ops = &checked_ops;
 	memcpy(c->name, s->file.name, sizeof(c->name));
+	if ((c->rate = rate_new(call->limit_read, e)) == NULL)
+		goto fail;
 	if (has_sum(&s->rec)) {
 		memcpy(c->want, s->rec.sum_value, SHA256_HEX);
 		if ((c->sha = sha256_new(e)) == NULL)
@@ -167,9 +174,33 @@ local_raw(struct driver_call *call, struct source **out, struct err *e)
 
 	if (stored_open(call, &s, e) == -1)
 		return -1;
-	*out = checked_new(&s, e);
+	*out = checked_new(call, &s, e);
 	stored_close(&s);
 	return *out == NULL ? -1 : 0;
+}
+
+/* Read the file through and compare, before anything in it is believed. */
+static int
+sum_now(struct driver_call *call, struct stored *s, struct err *e)
+{
+	struct stored again = *s;
+	struct source *src;
+	int ret = -1;
+
+	if (!has_sum(&s->rec))
+		return 0;
+	log_step(call->log, "%s: comparing its SHA-256 with the record's",
+	    s->file.name);
+	again.has_rec = false;
+	if ((again.fd = fcntl(s->fd, F_DUPFD_CLOEXEC, 0)) == -1)
+		return err_sys(e, "%s", s->file.name);
+	if ((src = checked_new(call, &again, e)) != NULL)
+		ret = source_drain(src, e);
+	source_close(src);
+	stored_close(&again);
+	if (ret == 0 && lseek(s->fd, 0, SEEK_SET) == -1)
+		ret = err_sys(e, "%s", s->file.name);
+	return ret;
 }
 
 /*
@@ -221,9 +252,6 @@ whole_close(struct reader *r)
 static const struct reader_ops whole_ops = { whole_next, whole_close };
 
 static int
-sum_now(struct stored *s, struct log *log, struct err *e);
-
-static int
 not_a_dump(const struct stored *s, struct err *e)
 {
 	if (!s->file.dump)
@@ -260,7 +288,7 @@ local_get(struct driver_call *call, struct reader **out, struct err *e)
 	w->r.ops = &whole_ops;
 	memcpy(w->name, s.file.name, sizeof(w->name));
 	if (s.file.format == ARCHIVE_ZIP || s.file.format == ARCHIVE_7Z) {
-		if (sum_now(&s, call->log, e) == -1)
+		if (sum_now(call, &s, e) == -1)
 			goto out;
 		w->rg = ranged_fd(s.fd, true, s.file.name, e);
 		if (w->rg == NULL)
@@ -268,7 +296,7 @@ local_get(struct driver_call *call, struct reader **out, struct err *e)
 		s.fd = -1;
 		w->in = archive_reader_at(w->rg, &how, call->log, e);
 	} else {
-		if ((w->src = checked_new(&s, e)) == NULL)
+		if ((w->src = checked_new(call, &s, e)) == NULL)
 			goto out;
 		w->in = archive_reader(w->src, &how, call->log, e);
 	}
@@ -287,29 +315,9 @@ out:
 	return ret;
 }
 
-/* Read the file through and compare, before anything in it is believed. */
-static int
-sum_now(struct stored *s, struct log *log, struct err *e)
-{
-	struct stored again = *s;
-	struct source *src;
-	int ret = -1;
-
-	if (!has_sum(&s->rec))
-		return 0;
-	log_step(log, "%s: comparing its SHA-256 with the record's",
-	    s->file.name);
-	again.has_rec = false;
-	if ((again.fd = fcntl(s->fd, F_DUPFD_CLOEXEC, 0)) == -1)
-		return err_sys(e, "%s", s->file.name);
-	if ((src = checked_new(&again, e)) != NULL)
-		ret = source_drain(src, e);
-	source_close(src);
-	stored_close(&again);
-	if (ret == 0 && lseek(s->fd, 0, SEEK_SET) == -1)
-		ret = err_sys(e, "%s", s->file.name);
-	return ret;
-}
+/* Until the archive room has trees: absent. */
+struct tree *archive_tree(struct ranged *, const struct archive_read *,
+    struct log *, struct err *) __attribute__((weak));
 
 struct branch {
 	struct tree t;
@@ -394,6 +402,9 @@ local_tree(struct driver_call *call, struct tree **out, struct err *e)
 	struct branch *b = NULL;
 	int ret = -1;
 
+	if (archive_tree == NULL)
+		return err_set(e, CALA_FAIL, "this build can't look into "
+		    "archives yet");
 	if (stored_open(call, &s, e) == -1)
 		return -1;
 	how_to_read(call, &how);
@@ -401,7 +412,7 @@ local_tree(struct driver_call *call, struct tree **out, struct err *e)
 	if (not_a_dump(&s, e) == -1 ||
 	    ((s.file.format == ARCHIVE_TAR ||
 	    s.file.format == ARCHIVE_TAR_LZ4) &&
-	    sum_now(&s, call->log, e) == -1))
+	    sum_now(call, &s, e) == -1))
 		goto out;
 	if ((b = calloc(1, sizeof(*b))) == NULL) {
 		err_oom(e);

@@ -332,6 +332,13 @@ no_strangers(const struct run *r, const struct verb *v, struct err *e)
 	return 0;
 }
 
+/* An option beats the configuration, also when it says 0. */
+static uint64_t
+option_or_key(uint64_t given, const struct run *r, const char *key)
+{
+	return given != UINT64_MAX ? given : conf_u64(r->call.cfg, key);
+}
+
 static int
 prepare(struct run *r, const struct verb *v, struct err *e)
 {
@@ -343,7 +350,7 @@ prepare(struct run *r, const struct verb *v, struct err *e)
 	if ((r->name != NULL && record_name("--name", r->name, e) == -1) ||
 	    (r->group != NULL && record_name("--group", r->group, e) == -1))
 		return -1;
-	if (r->jobs > JOBS_MAX)
+	if (r->jobs != UINT64_MAX && r->jobs > JOBS_MAX)
 		return err_set(e, CALA_USAGE, "--jobs: at most %d",
 		    (int)JOBS_MAX);
 	if ((v->bit & V_BACKUP) != 0 && r->backup == NULL)
@@ -374,11 +381,12 @@ prepare(struct run *r, const struct verb *v, struct err *e)
 	c->expect = r->expect;
 	c->as = r->as;
 	c->exclude_from = r->exclude_from;
-	c->jobs = (unsigned)r->jobs;
-	c->memory = r->memory;
-	c->limit_read = r->limit_read;
-	c->limit_write = r->limit_write;
-	c->limit_network = r->limit_network;
+	c->jobs = (unsigned)option_or_key(r->jobs, r, "jobs");
+	c->memory = option_or_key(r->memory, r, "memory");
+	c->limit_read = option_or_key(r->limit_read, r, "limit-read");
+	c->limit_write = option_or_key(r->limit_write, r, "limit-write");
+	c->limit_network = option_or_key(r->limit_network, r,
+	    "limit-network");
 	return (v->bit & V_BACKUP) != 0 ? backup_pick(r, e) : 0;
 }
 
@@ -512,7 +520,8 @@ driver_main(const struct driver *d, int argc, char **argv)
 	r.d = d;
 	r.argv0 = argc > 0 ? argv[0] : d->name;
 	r.lock.raw = 2;
-	r.commit_fd = r.length = UINT64_MAX;
+	r.commit_fd = r.length = r.jobs = r.memory = UINT64_MAX;
+	r.limit_read = r.limit_write = r.limit_network = UINT64_MAX;
 	buf_init(&usage, 4096);
 	ret = usage_text(d, &usage, &e);
 	front_init(&r.front, d->name, usage.p, NULL);

@@ -29,8 +29,9 @@ struct run {
 	/* 2 until --lock or --no-lock is seen: set has a third answer */
 	union { bool on; unsigned char raw; } lock;
 	bool recursive, json, raw, dry_run, no_check, allow_empty;
-	uint64_t commit_fd;             /* UINT64_MAX: none */
-	uint64_t offset, length, expect, jobs, memory;
+	uint64_t offset, expect;
+	/* UINT64_MAX: not given */
+	uint64_t commit_fd, length, jobs, memory;
 	uint64_t limit_read, limit_write, limit_network;
 };
 

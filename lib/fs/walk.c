@@ -68,10 +68,8 @@ dir_wait(struct walk *w, struct wdir *d)
 		return;
 	pool_wait(w->pool, &d->job);
 	d->waited = true;
-	if (d->parent != NULL) {
+	if (d->parent != NULL)
 		d->parent->users--;
-		w->nahead--;
-	}
 }
 
 /* May an entry have this place? */
@@ -227,6 +225,7 @@ plan_dir(struct walk *w, struct wdir *d, struct err *e)
 	if (s == NULL)
 		return -1;
 	s->is_dir = true;               /* with the reference from ahead */
+	w->nahead--;
 	memmove(d->ahead, d->ahead + 1,
 	    --d->nahead * sizeof(struct wdir *));
 	d->at++;

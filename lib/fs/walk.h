@@ -207,7 +207,7 @@ struct walk {
 	struct wdir *root;
 	struct wdir **stack;            /* the path being planned */
 	unsigned depth;
-	unsigned nahead;                /* directories loaded ahead */
+	unsigned nahead;                /* directories begun, not yet planned */
 	struct slot *head, **tail, *spare, *slots;
 	unsigned nslots, slots_ahead, warm;
 	struct buf path;                /* of the entry delivered */

@@ -2,8 +2,7 @@
  * fuzz: the small parsers of base: numbers, times, UUIDs, base64, JSON, and
  * the escape that stands between foreign bytes and a terminal.
  *
- * Every parser sees every input, as a
- * string up to its first NUL or as bytes.
+ * Every parser sees every input, as a string up to its first NUL or as bytes.
  */
 
 #include <stdint.h>
@@ -110,7 +109,9 @@ json(const uint8_t *p, size_t n)
 	jw_open(&j, NULL, '{');
 	jw_bytes(&j, "p", p, n);
 	jw_close(&j, '}');
-	must(!b.failed && (o = json_parse(b.p, b.len, "own", &e)) != NULL);
+	must(!b.failed);
+	o = json_parse(b.p, b.len, "own", &e);
+	must(o != NULL);
 	if ((s = json_get_str(o, "p_b64")) != NULL) {
 		must(b64_get(&raw, s, strlen(s)) == 0);
 	} else {

@@ -1,5 +1,5 @@
-#ifndef CALA_ARCHIVE_ROOTS_H
-#define CALA_ARCHIVE_ROOTS_H
+#ifndef CALA_FS_ROOTS_H
+#define CALA_FS_ROOTS_H
 
 /*
  * roots: what cala-pack was told to pack, as one reader: operands, then the

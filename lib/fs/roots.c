@@ -1,4 +1,4 @@
-#include "archive/roots.h"
+#include "fs/roots.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
