@@ -23,11 +23,11 @@ struct err;
  * frames_plan(how, level, plan, e): how many threads and which budget.  Without
  * how->memory the whole process is meant to stay under
  *
- *	64 MiB                       up to 4 jobs at a level whose contexts are
- *	                             small, else
- *	16 MiB + (jobs + 2) * 2 * frame + jobs * context
+ *	18 MiB + jobs * context + (jobs + 2) * 1.25 * frame
  *
- * at most; with it, jobs are given up until it holds, and when not even one
+ * and up to 4 jobs with small contexts (zstd up to level 4) under 64 MiB; frame
+ * is 8 MiB (gzip: 2 MiB, xz and lzip from level 6: 32 MiB), a context as in
+ * press.c.  With it, jobs are given up until it holds, and when not even one
  * fits that is CALA_USAGE, naming the least that would do.
  */
 struct frames_plan {
