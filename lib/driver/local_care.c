@@ -229,6 +229,9 @@ local_verify(struct driver_call *call, struct record *rec, struct err *e)
 		goto out;
 	}
 	if (read_all(in, &files, &size, &all, e) == -1) {
+		/* Stored, and its end is not there: damage. */
+		if (e->code == CALA_INCOMPLETE)
+			e->code = CALA_INTEGRITY;
 		failed(call, "read", e);
 		goto out;
 	}

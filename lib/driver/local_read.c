@@ -28,7 +28,7 @@ struct checked {
 	struct source *in;
 	struct sha256 *sha;     /* NULL: nothing to compare with */
 	struct rate *rate;
-	char want[SHA256_HEX];
+	char want[SHA256_HEX], got[SHA256_HEX];
 	char name[LOCAL_NAME];
 	bool ended;
 };
@@ -37,17 +37,19 @@ static int
 sum_check(struct checked *c, struct err *e)
 {
 	unsigned char md[SHA256_LEN];
-	char hex[SHA256_HEX];
 
-	if (c->sha == NULL || c->ended)
+	if (c->sha == NULL)
 		return 0;
-	c->ended = true;
-	sha256_end(c->sha, md);
-	hex_put(md, sizeof(md), hex);
-	if (strcmp(hex, c->want) == 0)
+	/* Said each time: whoever reads ahead may not listen. */
+	if (!c->ended) {
+		sha256_end(c->sha, md);
+		hex_put(md, sizeof(md), c->got);
+		c->ended = true;
+	}
+	if (strcmp(c->got, c->want) == 0)
 		return 0;
 	return err_set(e, CALA_INTEGRITY, "%s: damaged: its SHA-256 is %s, "
-	    "the record says %s", c->name, hex, c->want);
+	    "the record says %s", c->name, c->got, c->want);
 }
 
 static ssize_t
@@ -228,14 +230,21 @@ whole_next(struct reader *r, const struct entry **en, struct content **c,
     struct err *e)
 {
 	struct whole *w = (struct whole *)r;
-	int got = reader_next(w->in, en, c, e);
+	int got;
 
+	if (w->in == NULL)
+		return 0;
+	if ((got = reader_next(w->in, en, c, e)) == 1)
+		return 1;
 	if (got == -1)
 		return stored_err(w->name, e);
-	/* Behind the last entry are index and padding: hash them, too. */
-	if (got == 0 && w->src != NULL && source_drain(w->src, e) == -1)
-		return -1;
-	return got;
+	/*
+	 * Behind the last entry are index and padding: hash them, too, once
+	 * no thread of the reader is at the source any more.
+	 */
+	reader_close(w->in);
+	w->in = NULL;
+	return w->src != NULL ? source_drain(w->src, e) : 0;
 }
 
 static void

@@ -227,8 +227,10 @@ complete_record(struct intake *in, struct record *rec)
 	const struct archive_facts *f = &in->facts;
 
 	if (f->counted && !rec->has_files) {
-		rec->has_files = rec->has_size = true;
+		rec->has_files = true;
 		rec->files = f->files;
+		/* An index counts what is stored of sparse files. */
+		rec->has_size = f->proof != PROOF_INDEX;
 		rec->size = f->size;
 	}
 	if (f->warnings > rec->warnings_count)

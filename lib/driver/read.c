@@ -61,6 +61,19 @@ out:
 	return ret;
 }
 
+/*
+ * What a pipe may still wait for ("cut short") is damage once it is stored:
+ * reading it again won't help.
+ */
+static int
+damaged(const struct run *r, struct err *e)
+{
+	if (e->code != CALA_INCOMPLETE)
+		return -1;
+	e->code = CALA_INTEGRITY;
+	return err_ctx(e, "backup %s", r->call.backup);
+}
+
 static int
 tree_check(struct tree *t, const char *path, struct err *e)
 {
@@ -117,7 +130,7 @@ out:
 	reader_close(in);
 	if (t != NULL)
 		t->ops->close(t);
-	return ret;
+	return ret == -1 ? damaged(r, e) : ret;
 }
 
 static int
@@ -241,7 +254,7 @@ out:
 	if (t != NULL)
 		t->ops->close(t);
 	buf_fini(&l.b);
-	return ret;
+	return ret == -1 ? damaged(r, e) : ret;
 }
 
 /* A hard link's bytes are its target's. */
@@ -301,5 +314,5 @@ out:
 	if (t != NULL)
 		t->ops->close(t);
 	buf_fini(&path);
-	return ret;
+	return ret == -1 ? damaged(r, e) : ret;
 }
