@@ -324,10 +324,6 @@ out:
 	return ret;
 }
 
-/* Until the archive room has trees: absent. */
-struct tree *archive_tree(struct ranged *, const struct archive_read *,
-    struct log *, struct err *) __attribute__((weak));
-
 struct branch {
 	struct tree t;
 	struct tree *in;
@@ -411,9 +407,6 @@ local_tree(struct driver_call *call, struct tree **out, struct err *e)
 	struct branch *b = NULL;
 	int ret = -1;
 
-	if (archive_tree == NULL)
-		return err_set(e, CALA_FAIL, "this build can't look into "
-		    "archives yet");
 	if (stored_open(call, &s, e) == -1)
 		return -1;
 	how_to_read(call, &how);
