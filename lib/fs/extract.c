@@ -24,6 +24,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/rate.h"
 #include "base/stop.h"
 #include "base/str.h"
 
@@ -404,8 +405,9 @@ small(struct extract *x, struct dir *d, const struct entry *en,
 	}
 	if ((f = file_new(x, d, en, e)) == NULL)
 		return x_trouble(x, e);
-	if (en->size > 0 && (ret = pull(c, s->buf + s->len, (size_t)en->size,
-	    en->path, e)) == -1) {
+	if (en->size > 0 && ((ret = pull(c, s->buf + s->len, (size_t)en->size,
+	    en->path, e)) == -1 ||
+	    (ret = rate_take(x->rate, (size_t)en->size, e)) == -1)) {
 		file_free(f);
 		return -1;
 	}
@@ -431,7 +433,8 @@ feed(struct extract *x, struct file *f, struct content *c, uint64_t off,
 		s->chunk = true;
 		s->off = off;
 		s->len = n > EXT_BUF ? EXT_BUF : (size_t)n;
-		if (pull(c, s->buf, s->len, f->path, e) == -1)
+		if (pull(c, s->buf, s->len, f->path, e) == -1 ||
+		    rate_take(x->rate, s->len, e) == -1)
 			return -1;
 		off += s->len;
 		n -= s->len;
@@ -712,6 +715,7 @@ writer_abort(struct writer *w)
 	if (x->slot != NULL && x->pool != NULL)
 		x_drain(x);
 	pool_free(x->pool);
+	rate_free(x->rate);
 	for (i = 0; x->slot != NULL && i < x->nslots; i++)
 		free(x->slot[i].buf);
 	free(x->slot);
@@ -770,7 +774,8 @@ fs_writer(int dirfd, const struct fs_extract *how, struct log *log,
 			goto fail;
 		}
 	}
-	if ((x->pool = pool_new(jobs < 2 ? 0 : jobs, e)) == NULL)
+	if ((x->rate = rate_new(how->limit_write, e)) == NULL ||
+	    (x->pool = pool_new(jobs < 2 ? 0 : jobs, e)) == NULL)
 		goto fail;
 	return &x->w;
 fail:

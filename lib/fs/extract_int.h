@@ -110,6 +110,7 @@ struct extract {
 	uint64_t later_len;
 	/* jobs */
 	struct pool *pool;
+	struct rate *rate;
 	struct slot *slot;
 	unsigned nslots, next;
 	struct slot *batch;     /* being filled */

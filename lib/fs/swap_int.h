@@ -1,0 +1,62 @@
+#ifndef CALA_FS_SWAP_INT_H
+#define CALA_FS_SWAP_INT_H
+
+/*
+ * The parts of swap among themselves: swap.c stages and recovers, swap_move.c
+ * keeps the journal and moves.
+ */
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "base/uuid.h"
+#include "fs/swap.h"
+
+enum phase {
+	PHASE_STAGE,            /* nothing has moved */
+	PHASE_SWAP,             /* whole: the exchange of V and tree */
+	PHASE_OUT,              /* entries: V to old */
+	PHASE_IN,               /* entries: tree to V */
+	PHASE_BACK,             /* undo: V to tree */
+	PHASE_HOME,             /* undo: old to V */
+	PHASE_DONE,             /* the new tree is in place */
+	PHASE_UNDONE            /* the old tree is */
+};
+
+struct swap {
+	struct log *log;
+	char id[UUID_TEXT];
+	char work[64];          /* ".cala-restore-ID", in home */
+	char *path;             /* of V, canonical */
+	char *name;             /* its last component */
+	char *old;              /* path of the folder that keeps the old tree */
+	bool to;                /* swap_to: DIR.part */
+	bool whole, committed;
+	int home, dir, tree;    /* dir: the work folder */
+	int target;             /* entries: V */
+	int journal;
+	enum phase phase;
+	uint64_t ino;           /* whole: of the new tree, once journalled */
+	struct timespec mtime;  /* entries: what V's is to be */
+	unsigned steps;         /* left to take; UINT_MAX: all */
+};
+
+/* One change to the disk is about to be made: false when no more may be. */
+bool swap_step(struct swap *);
+
+/*
+ * journal_begin: the first line.  journal_phase: a phase begins; synced.
+ * journal_load: where the swap in dir stood; CALA_INTEGRITY when the journal
+ * says nothing that can be used.
+ */
+int journal_begin(struct swap *, struct err *);
+int journal_phase(struct swap *, enum phase, struct err *);
+int journal_load(struct swap *, struct err *);
+
+/* swap_run: go on from s->phase to the end: 0, 1 (steps used up), -1. */
+int swap_run(struct swap *, struct err *);
+
+#endif
