@@ -187,6 +187,7 @@ struct wcontent {
 	bool told;                      /* a warning was given */
 	bool checked;                   /* compared with what was announced */
 	size_t ext;                     /* extent at or behind pos */
+	uint64_t dropped;               /* from the page cache, up to here */
 };
 
 void wcontent_begin(struct walk *, struct item *);

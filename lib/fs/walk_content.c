@@ -17,6 +17,8 @@
 #include "base/str.h"
 #include "base/when.h"
 
+enum { DROP_STEP = 4 << 20 };
+
 /* The first trouble with a file is told, and is enough. */
 static void
 tell(struct wcontent *c, int why)
@@ -94,6 +96,19 @@ piece(struct wcontent *c, uint64_t pos, size_t n, bool *hole)
 	return left < n ? (size_t)left : n;
 }
 
+/* What was not in the page cache before shall not push out what was. */
+static void
+drop_behind(struct wcontent *c, uint64_t to, uint64_t least)
+{
+	if (!c->it->cold || c->w->how.keep_cache || c->it->fd == -1 ||
+	    to < c->dropped || to - c->dropped < least)
+		return;
+	posix_fadvise(c->it->fd, (off_t)c->dropped,
+	    (off_t)(to - c->dropped), POSIX_FADV_DONTNEED);
+	/* A page only half read now is dropped next time. */
+	c->dropped = to & ~(uint64_t)4095;
+}
+
 static ssize_t
 read_large(struct wcontent *c, void *p, size_t n)
 {
@@ -102,8 +117,10 @@ read_large(struct wcontent *c, void *p, size_t n)
 	while ((got = pread(c->it->fd, p, n, (off_t)c->c.pos)) == -1 &&
 	    errno == EINTR)
 		;
-	if (got > 0)
+	if (got > 0) {
+		drop_behind(c, c->c.pos + (uint64_t)got, DROP_STEP);
 		return got;
+	}
 	tell(c, got == 0 ? 0 : errno);
 	memset(p, 0, n);
 	return (ssize_t)n;
@@ -151,6 +168,7 @@ wcontent_reopen(struct content *base, struct err *e)
 {
 	(void)e;
 	((struct wcontent *)base)->ext = 0;
+	((struct wcontent *)base)->dropped = 0;
 	return 0;
 }
 
@@ -173,5 +191,9 @@ wcontent_begin(struct walk *w, struct item *it)
 void
 wcontent_end(struct walk *w)
 {
-	w->content.it = NULL;
+	struct wcontent *c = &w->content;
+
+	if (c->it != NULL)
+		drop_behind(c, c->c.size, 1);
+	c->it = NULL;
 }

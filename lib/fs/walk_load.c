@@ -15,7 +15,7 @@
 #include "base/rate.h"
 #include "base/when.h"
 
-enum { TARGET_MAX = 1 << 20 };
+enum { TARGET_MAX = 1 << 20, WILL_NEED = 1 << 20 };
 
 int
 walk_openat(int dirfd, const char *name, int flags)
@@ -89,7 +89,7 @@ solid(int fd, const struct stat *st)
  * What is missing in the end is zero bytes.
  */
 static void
-read_small(struct item *it)
+read_small(struct item *it, bool keep_cache)
 {
 	size_t size = (size_t)it->st.st_size, got = 0;
 	struct iovec v;
@@ -115,13 +115,31 @@ read_small(struct item *it)
 		got += (size_t)n;
 	}
 	memset(it->data + got, 0, size - got);
-	if (it->cold)
+	if (it->cold && !keep_cache)
 		posix_fadvise(it->fd, 0, 0, POSIX_FADV_DONTNEED);
 	it->shrunk = got < size && it->read_why == 0;
 	it->changed = fstat(it->fd, &now) == 0 &&
 	    (now.st_size != it->st.st_size ||
 	    when_cmp(now.st_mtim, it->st.st_mtim) != 0 ||
 	    when_cmp(now.st_ctim, it->st.st_ctim) != 0);
+}
+
+/*
+ * Is a large file's beginning in the cache?  If not, the rest is taken not to
+ * be either: begin to fetch it now, drop it again when it was read.
+ */
+static void
+look_large(struct item *it)
+{
+	struct iovec v;
+	char byte;
+
+	v.iov_base = &byte;
+	v.iov_len = 1;
+	if (preadv2(it->fd, &v, 1, 0, RWF_NOWAIT) == -1 && errno == EAGAIN) {
+		it->cold = true;
+		posix_fadvise(it->fd, 0, WILL_NEED, POSIX_FADV_WILLNEED);
+	}
 }
 
 static void
@@ -147,13 +165,14 @@ load_file(struct slot *s, struct item *it, int dirfd)
 	    (size_t)it->st.st_size > SLOT_BYTES - s->used ||
 	    !solid(it->fd, &it->st)) {
 		s->held++;
+		look_large(it);
 		return;
 	}
 	size = (size_t)it->st.st_size;
 	it->data = s->data + s->used;
 	s->used += size;
 	if (size > 0)
-		read_small(it);
+		read_small(it, w->how.keep_cache);
 	close(it->fd);
 	it->fd = -1;
 }
