@@ -52,4 +52,15 @@ void miss_say(const struct job_env *, const struct miss *);
 int job_configs(const struct job_env *, const struct conf_section ***,
     size_t *, struct err *);
 
+/*
+ * job_locate(env, server, backup, srv, b, e): the server and its backup; the
+ * caller ends both.
+ * args_backup(env, a, b, verb): the driver's verb on that backup.
+ */
+struct args;
+int  job_locate(const struct job_env *, const char *, const char *,
+    struct conf_server *, struct job_found *, struct err *);
+void args_backup(const struct job_env *, struct args *,
+    const struct job_found *, const char *);
+
 #endif

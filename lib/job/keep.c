@@ -27,10 +27,10 @@ job_worse(int a, int b)
 	return rb > ra ? b : a;
 }
 
-/* Both the server and the backup; the caller ends both. */
-static int
-locate(const struct job_env *env, const char *server, const char *backup,
-    struct conf_server *srv, struct job_found *b, struct err *e)
+int
+job_locate(const struct job_env *env, const char *server,
+    const char *backup, struct conf_server *srv, struct job_found *b,
+    struct err *e)
 {
 	memset(b, 0, sizeof(*b));
 	record_init(&b->rec);
@@ -43,8 +43,8 @@ locate(const struct job_env *env, const char *server, const char *backup,
 	return -1;
 }
 
-static void
-of_backup(const struct job_env *env, struct args *a,
+void
+args_backup(const struct job_env *env, struct args *a,
     const struct job_found *b, const char *verb)
 {
 	args_driver(env, a, b->cfg, verb);
@@ -80,9 +80,9 @@ job_read(const struct job_env *env, const char *server, const char *backup,
 	size_t i;
 	int ret;
 
-	if (locate(env, server, backup, &srv, &b, e) == -1)
+	if (job_locate(env, server, backup, &srv, &b, e) == -1)
 		return -1;
-	of_backup(env, &a, &b, verb);
+	args_backup(env, &a, &b, verb);
 	for (; *options != NULL; options++)
 		args_add(&a, *options);
 	for (i = 0; i < n; i++)
@@ -103,7 +103,7 @@ job_delete(const struct job_env *env, const char *server, const char *backup,
 	struct job_found b;
 	int r, ret = -1;
 
-	if (locate(env, server, backup, &srv, &b, e) == -1)
+	if (job_locate(env, server, backup, &srv, &b, e) == -1)
 		return -1;
 	if (b.rec.locked) {
 		err_set(e, CALA_PROTECTED, "backup %s is locked", b.rec.uuid);
@@ -115,7 +115,7 @@ job_delete(const struct job_env *env, const char *server, const char *backup,
 		ret = 0;
 		goto out;
 	}
-	of_backup(env, &a, &b, "rm");
+	args_backup(env, &a, &b, "rm");
 	if ((r = tool_run(env, &a, -1, e)) == 0) {
 		log_step(env->log, "backup %s deleted from configuration %s",
 		    b.rec.uuid, str_q(conf_name(b.cfg)));
@@ -140,10 +140,10 @@ job_set(const struct job_env *env, const char *server, const char *backup,
 	struct buf out;
 	int r, ret = -1;
 
-	if (locate(env, server, backup, &srv, &b, e) == -1)
+	if (job_locate(env, server, backup, &srv, &b, e) == -1)
 		return -1;
 	buf_init(&out, RECORD_MAX);
-	of_backup(env, &a, &b, "set");
+	args_backup(env, &a, &b, "set");
 	if (value != NULL)
 		args_fmt(&a, "%s=%s", what, value);
 	else
