@@ -230,7 +230,8 @@ go_stream(struct unwrap *u, struct err *e)
 		memcpy(all + k, p->in, p->in_len);
 		k += p->in_len;
 	}
-	memcpy(all + k, u->win + u->at, u->end - u->at);
+	if (u->end > u->at)
+		memcpy(all + k, u->win + u->at, u->end - u->at);
 	u->n = 0;
 	u->at = u->end;
 	u->rest = source_after(all, n, u->in, e);

@@ -115,8 +115,8 @@ lies(void **state)
 		{ 68, "ffffffff" },
 		{ 76, "ff" },           /* a number without end */
 		{ 78, "00" }, { 79, "ff" }, { 82, "7f" },
-		{ 91, "01" },           /* shares bytes with nothing */
-		{ 92, "7f" },
+		{ 92, "01" },           /* shares bytes with nothing */
+		{ 93, "7f" },
 	};
 	unsigned char p[125], q[16];
 	struct err e = ERR_INIT;
