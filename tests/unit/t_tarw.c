@@ -256,6 +256,53 @@ same_bytes(void **state)
 	}
 }
 
+/* What the other side makes of every format, partial or not. */
+static void
+proven(void **state)
+{
+	static const struct {
+		enum archive_format f;
+		bool index, trailer;
+		enum archive_proof proof;
+	} t[] = {
+		{ ARCHIVE_TAR, true, true, PROOF_INNER },
+		{ ARCHIVE_TAR_ZST, true, true, PROOF_INDEX },
+		{ ARCHIVE_TAR_ZST, false, true, PROOF_TRAILER },
+		{ ARCHIVE_TAR_ZST, false, false, PROOF_INNER },
+		{ ARCHIVE_TAR_GZ, true, true, PROOF_INDEX },
+		{ ARCHIVE_TAR_GZ, false, false, PROOF_INNER },
+		{ ARCHIVE_TAR_LZ4, true, true, PROOF_INNER },
+		{ ARCHIVE_ZIP, true, true, PROOF_INNER }
+	};
+	struct archive_write how = plain;
+	struct archive_facts f;
+	struct err e = ERR_INIT;
+	struct proof *p;
+	struct mem m;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(t) / sizeof(*t); i++) {
+		how.format = t[i].f;
+		how.index = t[i].index;
+		how.trailer = t[i].trailer;
+		tree(&m, &how, i % 2 == 0);
+		p = proof_new(true, &e);
+		assert_non_null(p);
+		assert_ok(proof_feed(p, m.b.p, m.b.len, &e), &e);
+		assert_ok(proof_end(p, &f, &e), &e);
+		assert_int_equal(f.proof, t[i].proof);
+		assert_true(f.cala && f.counted);
+		assert_int_equal(f.partial, i % 2 == 0);
+		assert_int_equal(f.warnings, i % 2 == 0);
+		assert_int_equal(f.entries, 303);
+		assert_int_equal(f.files, 302);
+		assert_int_equal(f.size, 23350453);
+		proof_free(p);
+		buf_fini(&m.b);
+	}
+}
+
 static void
 too_little_memory(void **state)
 {
@@ -333,7 +380,7 @@ main(void)
 	const struct CMUnitTest t[] = {
 		cmocka_unit_test(marks), cmocka_unit_test(records),
 		cmocka_unit_test(nothing_without_commit),
-		cmocka_unit_test(same_bytes),
+		cmocka_unit_test(same_bytes), cmocka_unit_test(proven),
 		cmocka_unit_test(too_little_memory)
 	};
 
