@@ -235,3 +235,47 @@ conf_words(const char *v, char ***out, struct err *e)
 	*out = argv;
 	return 0;
 }
+
+int
+conf_address(const char *text, const char **kind, char name[CONF_NAME],
+    struct err *e)
+{
+	static const char *const kinds[] = { "location", "node", "server",
+	    "configuration", "group", "policy" };
+	const char *p = text + (*text == '[');
+	size_t i, n, len = strlen(p);
+
+	if (len >= CONF_NAME || len == 0)
+		return err_set(e, CALA_USAGE,
+		    "the name of the section is empty or too long");
+	*kind = "cala";
+	name[0] = '\0';
+	if (strcmp(text, "cala") == 0 || strcmp(text, "[cala]") == 0)
+		return 0;
+	*kind = "configuration";
+	strcpy(name, text);
+	for (i = 0; i < 6; i++) {
+		n = strlen(kinds[i]);
+		if (strncmp(p, kinds[i], n) != 0)
+			continue;
+		if (p == text && p[n] == ':') {
+			*kind = kinds[i];
+			strcpy(name, p + n + 1);
+		} else if (p[n] == ' ' && p[n + 1] == '"') {
+			/* [kind "name"] */
+			*kind = kinds[i];
+			p += n + 2;
+			for (n = 0; *p != '\0' && *p != '"'; p++) {
+				if (*p == '\\' && p[1] != '\0')
+					p++;
+				name[n++] = *p;
+			}
+			name[n] = '\0';
+		}
+		break;
+	}
+	if (*name == '\0')
+		return err_set(e, CALA_USAGE,
+		    "the name of the section is empty");
+	return 0;
+}

@@ -153,6 +153,14 @@ struct conf_resolved {
 int conf_resolve(const struct conf *, const struct conf_server *,
     struct log *, struct conf_resolved *, struct err *);
 
+/*
+ * conf_address(text, &kind, name, e): a section as people name it: "hetzner" is
+ * [configuration "hetzner"], "server:survival" [server "survival"], "cala"
+ * [cala] (name ""); also as it stands in a file, with or without brackets.
+ */
+enum { CONF_NAME = 1024 };
+int conf_address(const char *, const char **, char [CONF_NAME], struct err *);
+
 /* conf_disk(s): the disk of a configuration section: "local", "s3", … */
 const char *conf_disk(const struct conf_section *);
 
