@@ -244,15 +244,38 @@ ours(int fd)
 	    (st.st_mode & 077) == 0;
 }
 
+/*
+ * A name for the work folder: of the id we were given, or of another where
+ * that one still keeps an old tree.
+ */
+static int
+make_folder(struct swap *s, struct err *e)
+{
+	char old[64];
+
+	for (;;) {
+		snprintf(s->work, sizeof(s->work), ".cala-restore-%s", s->id);
+		snprintf(old, sizeof(old), ".cala-old-%s", s->id);
+		if (faccessat(s->home, old, F_OK, AT_SYMLINK_NOFOLLOW) == -1) {
+			if (mkdirat(s->home, s->work, 0700) == 0)
+				return 0;
+			if (errno != EEXIST)
+				return err_sys(e, "create %s for %s", s->work,
+				    str_q(s->path));
+		}
+		if (uuid_new(s->id, e) == -1)
+			return -1;
+	}
+}
+
 /* The work folder with journal and tree, in s->home. */
 static int
 make_work(struct swap *s, struct err *e)
 {
 	struct stat st;
 
-	if (mkdirat(s->home, s->work, 0700) == -1)
-		return err_sys(e, "create %s for %s", s->work,
-		    str_q(s->path));
+	if (make_folder(s, e) == -1)
+		return -1;
 	if ((s->dir = open_sub(s->home, s->work)) == -1 ||
 	    fchmod(s->dir, 0700) == -1)
 		goto fail;
@@ -524,7 +547,7 @@ swap_id(const struct swap *s)
 const char *
 swap_old(const struct swap *s)
 {
-	return s->old;
+	return s->committed ? s->old : NULL;
 }
 
 /* The folder gets its last name, or goes when it keeps nothing. */
@@ -534,13 +557,18 @@ finish(struct swap *s, struct err *e)
 	struct timespec ts[2] = { { 0, 0 }, { 0, 0 } };
 	char name[64];
 
+	/* An old tree that held nothing is not worth keeping. */
+	if (s->phase == PHASE_DONE)
+		(void)unlinkat(s->dir, "old", AT_REMOVEDIR);
 	if (s->phase == PHASE_UNDONE || faccessat(s->dir, "old", F_OK,
 	    AT_SYMLINK_NOFOLLOW) == -1) {
 		if (!swap_step(s))
 			return 1;
 		s->committed = true;
+		free(s->old);
+		s->old = NULL;
 		drop_work(s);
-		return 0;
+		goto times;
 	}
 	if (!swap_step(s))
 		return 1;
@@ -548,8 +576,9 @@ finish(struct swap *s, struct err *e)
 	if (renameat(s->home, s->work, s->home, name) == -1)
 		return err_sys(e, "name the old tree %s", name);
 	s->committed = true;
+times:
 	/* Our folders in V must not show in its times. */
-	if (!s->whole) {
+	if (!s->whole && s->phase == PHASE_DONE) {
 		ts[0].tv_nsec = UTIME_OMIT;
 		ts[1] = s->mtime;
 		(void)futimens(s->target, ts);

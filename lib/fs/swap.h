@@ -46,8 +46,9 @@ struct swap_how {
  * absent or empty (CALA_EXISTS): staged as path.part.
  *
  * swap_dir(s): the staging directory, for fs_writer; lent.
- * swap_id(s), swap_old(s): the id; the folder that will keep the old tree, or
- * NULL.  Lent.
+ * swap_id(s): the id, another one when the given one still keeps an old tree.
+ * swap_old(s): after the commit, the folder that keeps the old tree, or NULL
+ * where there was none.  Lent.
  *
  * swap_commit(s, e): swap.  Call it when the writer has committed.  On failure
  * everything is as before, or e says that it could not be put back.
