@@ -3,6 +3,8 @@
  *
  * A directory found inside another is first moved up beside it, so that two
  * descriptors are enough, and no path is ever built or ".." trusted.
+ *
+ * A signal does not stop it: this is what cleans up after one.
  */
 
 #include "fs/extract.h"
@@ -16,8 +18,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/stop.h"
 
 struct removal {
 	int top;
@@ -110,10 +110,6 @@ empty(struct removal *r, int fd)
 	while (errno = 0, (d = readdir(dir)) != NULL) {
 		if (dots(d->d_name))
 			continue;
-		if (stop_signal() != 0) {
-			errno = EINTR;
-			goto out;
-		}
 		if ((k = one(dirfd(dir), d->d_name)) == -1 ||
 		    (k == 1 && move_up(r, dirfd(dir), d->d_name) == -1))
 			goto out;
@@ -178,11 +174,7 @@ fs_remove(int at, const char *name)
 	if ((r.top = enter(&r, at, name)) == -1)
 		return -1;
 	while ((k = pass(&r)) == 1)
-		if (stop_signal() != 0) {
-			errno = EINTR;
-			k = -1;
-			break;
-		}
+		;
 	saved = errno;
 	close(r.top);
 	errno = saved;

@@ -760,14 +760,20 @@ static int
 discard_one(struct swap *s, const char *name, struct err *e)
 {
 	struct err sub = ERR_INIT;
+	struct timespec ts[2];
+	struct stat st;
 
 	if ((s->dir = open_sub(s->home, name)) == -1 || !ours(s->dir) ||
-	    journal_load(s, &sub) == -1)
-		return 0;
-	if (s->phase != PHASE_DONE)
+	    journal_load(s, &sub) == -1 || s->phase != PHASE_DONE ||
+	    fstat(s->home, &st) == -1)
 		return 0;
 	if (fs_remove(s->home, name) == -1)
 		return err_sys(e, "remove %s", name);
+	/* That our folder was in V must not show in its times. */
+	ts[0] = st.st_atim;
+	ts[1] = st.st_mtim;
+	if (s->target != -1)
+		(void)futimens(s->target, ts);
 	log_step(s->log, "%s: removed its old tree %s", str_q(s->path), name);
 	return 1;
 }

@@ -1,0 +1,242 @@
+# Archives that mean harm: whatever they say, nothing outside the target may
+# change, and the exit status tells.
+
+load common
+
+setup() {
+	cd "$BATS_TEST_TMPDIR" || return 1
+	mkdir outside out
+	echo canary >outside/canary
+	echo secret >outside/secret && chmod 600 outside/secret
+	mkdir outside/dir && echo x >outside/dir/x
+	touch -d 2001-02-03T04:05:06Z outside/* outside
+	before=$(facts outside)
+	passwd=$(stat -c '%a %u %g %h %y' /etc/passwd; sha256sum </etc/passwd)
+}
+
+teardown() {
+	[ "$(facts outside)" = "$before" ]
+	[ "$(stat -c '%a %u %g %h %y' /etc/passwd; sha256sum </etc/passwd)" = "$passwd" ]
+}
+
+# make CODE: python that adds to the tar t; f(name, bytes, **) and
+# e(name, type, **) are there.
+make() {
+	python3 - "$BATS_TEST_TMPDIR" "$1" <<'PY' || return 1
+import io, sys, tarfile
+top = sys.argv[1]
+t = tarfile.open("t.tar", "w", format=tarfile.PAX_FORMAT)
+def e(name, type, data=None, **kw):
+    i = tarfile.TarInfo(name)
+    i.type = type
+    i.mode = 0o666
+    for k, v in kw.items():
+        setattr(i, k, v)
+    if data is not None:
+        i.size = len(data)
+    t.addfile(i, io.BytesIO(data) if data is not None else None)
+def f(name, data=b"evil\n", **kw):
+    e(name, tarfile.REGTYPE, data, **kw)
+SYM, LNK, DIR = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE
+CHR, BLK, FIFO = tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE
+exec(sys.argv[2])
+t.close()
+PY
+}
+
+@test "absolute names land inside" {
+	make 'f(top + "/outside/canary"); f("/etc/passwd"); f("//etc//x")'
+	run cala-unpack -C out <t.tar
+	[ "$status" -eq 0 ] || [ "$status" -eq 3 ]
+	[ ! -e /etc/x ]
+}
+
+@test "names that climb are left out, exit 3" {
+	make 'f("../outside/canary"); f("a/../../outside/canary"); f(".."); f("ok", b"fine"); e("../outside", DIR, mode=0o777); e("../outside/new", DIR)'
+	run --separate-stderr cala-unpack -C out <t.tar
+	[ "$status" -eq 3 ]
+	[ "$(cat out/ok)" = fine ]
+	[ "$(ls -A out)" = ok ]
+	[ ! -e outside/new ]
+}
+
+@test "a symbolic link and then a file through it" {
+	make 'e("l", SYM, linkname=top + "/outside"); f("l/canary"); f("l/new"); e("m", SYM, linkname="../outside"); f("m/dir/x"); e("m/dir", DIR, mode=0o777); e("c", SYM, linkname=top + "/outside/canary"); f("c", b"good")'
+	run --separate-stderr cala-unpack -C out <t.tar
+	[ "$status" -eq 3 ]
+	[[ "$stderr" == *"a symbolic link is in the way; not followed"* ]]
+	[ -L out/l ] && [ ! -L out/c ] && [ "$(cat out/c)" = good ]
+	[ ! -e outside/new ]
+}
+
+@test "a directory that turns into a link and back" {
+	make '
+for i in range(20):
+    e("d", DIR, mode=0o777); f("d/f%d" % i); e("d", SYM, linkname="../outside"); f("d/canary"); f("d/new")'
+	run cala-unpack -C out <t.tar
+	[ "$status" -eq 3 ]
+	[ ! -e outside/new ]
+}
+
+@test "a link that was there before is not followed either" {
+	ln -s ../outside out/l
+	make 'f("l/canary"); f("l/sub/new")'
+	run cala-unpack -C out <t.tar
+	[ "$status" -eq 3 ]
+	[ -L out/l ]
+	make 'e("l", DIR); f("l/canary", b"mine")'
+	run cala-unpack -C out <t.tar
+	[ "$status" -eq 0 ]
+	[ ! -L out/l ] && [ "$(cat out/l/canary)" = mine ]
+}
+
+@test "hard links to outside, and through a link" {
+	make 'e("h1", LNK, linkname="/etc/passwd"); f("h1"); e("h2", LNK, linkname="../outside/secret"); e("l", SYM, linkname="../outside"); e("h3", LNK, linkname="l/secret"); f("h3", mode=0o777); e("h4", LNK, linkname="l"); f("h4", b"good")'
+	run cala-unpack -C out <t.tar
+	[ "$status" -eq 3 ]
+	[ "$(stat -c %h outside/secret)" = 1 ]
+	[ "$(cat out/h4)" = good ]
+}
+
+@test "a link's metadata never reaches its target" {
+	make 'e("s", SYM, linkname="../outside/secret", mode=0o777, mtime=1, uid=1234, gid=1234)
+'
+	run cala-unpack -C out <t.tar
+	[ "$status" -eq 0 ]
+	[ -L out/s ]
+}
+
+@test "devices need root; with it they are devices" {
+	make 'e("n", CHR, devmajor=1, devminor=3); e("b", BLK, devmajor=7, devminor=200); e("p", FIFO)'
+	run cala-unpack -C out <t.tar
+	[ -p out/p ]
+	if [ "$(id -u)" = 0 ]; then
+		[ "$status" -eq 0 ] && [ -c out/n ] && [ -b out/b ]
+	else
+		[ "$status" -eq 3 ] && [ ! -e out/n ]
+	fi
+}
+
+@test "a file for a directory and the reverse: warnings, exit 3" {
+	make 'f("a", b"file"); f("a/b"); e("a", DIR); e("d", DIR); f("d/x", b"x"); f("d"); e("d", SYM, linkname="a")'
+	run cala-unpack -C out <t.tar
+	[ "$status" -eq 3 ]
+	[ "$(cat out/a)" = file ] && [ "$(cat out/d/x)" = x ]
+}
+
+@test "the same name many times: the last one stands" {
+	make '
+for i in range(500): f("x", b"%d" % i)
+f("big", b"1" * 700000); f("big", b"2" * 300000); f("big", b"3")'
+	for j in 1 4; do
+		cala-unpack -j $j -C out <t.tar
+		[ "$(cat out/x)" = 499 ] && [ "$(cat out/big)" = 3 ]
+	done
+}
+
+@test "names with control characters reach no terminal" {
+	make 'f("a\x1b]0;owned\x07b"); f("n\nl"); f("../\x1b[2Jx"); f("a\x1b]0;owned\x07b/y")'
+	run --separate-stderr cala-unpack -vv -C out <t.tar
+	[ "$status" -eq 3 ]
+	[[ "$stderr" != *$'\x1b'* ]]
+	run --separate-stderr cala-unpack -n -C out <t.tar
+	[[ "$output" != *$'\x1b'* ]]
+}
+
+@test "100,000 components are refused, 900 are made" {
+	make 'f("a/" * 100000 + "f"); f("b/" * 900 + "f", b"deep"); f("ok", b"fine")'
+	run cala-unpack -C out <t.tar
+	[ "$status" -eq 3 ] || [ "$status" -eq 14 ]
+	[ ! -e out/a ]
+}
+
+@test "a size that is only announced costs nothing" {
+	python3 - <<'PY'
+import tarfile
+i = tarfile.TarInfo("huge")
+i.size = 1 << 60
+open("t.tar", "wb").write(i.tobuf(tarfile.GNU_FORMAT) + b"x" * 5000)
+PY
+	run --separate-stderr cala-unpack --max-size 1G -C out <t.tar
+	[ "$status" -eq 16 ]
+	run --separate-stderr cala-unpack -C out <t.tar
+	[ "$status" -eq 4 ] || [ "$status" -eq 14 ] || [ "$status" -eq 16 ]
+	[ -z "$(ls -A out)" ]
+}
+
+@test "a bomb stops at --max-size" {
+	head -c 300M /dev/zero >zeros
+	tar -c zeros | zstd -q >bomb.tar.zst
+	rm zeros
+	run cala-unpack --max-size 100M -C out <bomb.tar.zst
+	[ "$status" -eq 16 ]
+	[ -z "$(ls -A out)" ]
+}
+
+@test "a million entries stop at --max-entries, in bounded memory" {
+	python3 - <<'PY' | gzip -1 >t.tar.gz
+import sys, tarfile
+for i in range(200000):
+    sys.stdout.buffer.write(tarfile.TarInfo("d/%06d" % i).tobuf(tarfile.USTAR_FORMAT))
+sys.stdout.buffer.write(bytes(1024))
+PY
+	run cala-unpack --max-entries 1000 --to few <t.tar.gz
+	[ "$status" -eq 16 ]
+	[ ! -e few ]
+	run bash -c 'ulimit -v 400000; cala-unpack -n -C out <t.tar.gz | wc -l'
+	[ "$status" -eq 0 ] && [ "$output" = 200000 ]
+}
+
+@test "zip: climbing names, absolute names, links" {
+	python3 - "$BATS_TEST_TMPDIR" <<'PY'
+import sys, zipfile
+top = sys.argv[1]
+z = zipfile.ZipFile("t.zip", "w")
+z.writestr("../outside/canary", "evil")
+z.writestr("/etc/cala-evil", "evil")
+z.writestr("a\\..\\..\\outside\\x", "evil")
+l = zipfile.ZipInfo("l")
+l.create_system = 3
+l.external_attr = 0o120777 << 16
+z.writestr(l, top + "/outside")
+z.writestr("l/canary", "evil")
+z.writestr("ok", "fine")
+z.close()
+PY
+	for how in '-i t.zip' '-i -'; do
+		rm -rf out && mkdir out
+		# shellcheck disable=SC2086
+		run cala-unpack $how -C out <t.zip
+		[ "$status" -eq 3 ]
+		[ "$(cat out/ok)" = fine ]
+		[ ! -e /etc/cala-evil ] && [ ! -e outside/x ]
+	done
+}
+
+@test "noise is no archive" {
+	head -c 100000 /dev/urandom >noise
+	for n in 0 1 512 100000; do
+		run bash -c "head -c $n noise | cala-unpack --to new"
+		[ "$status" -eq 14 ] || [ "$status" -eq 4 ]
+		[ ! -e new ] && [ ! -e new.part ]
+	done
+}
+
+@test "somebody swaps directories for links while we unpack" {
+	make '
+for i in range(4000): f("d/%d/%d" % (i % 300, i))'
+	mkdir out/d && ln -s ../outside out/l
+	python3 - <<'PY' &
+import ctypes, os
+libc = ctypes.CDLL(None)
+while not os.path.exists("stop"):
+    for _ in range(200):
+        libc.renameat2(-100, b"out/d", -100, b"out/l", 2)
+PY
+	pid=$!
+	run cala-unpack -C out <t.tar
+	touch stop
+	wait $pid
+	[ "$status" -eq 0 ] || [ "$status" -eq 3 ]
+	[ "$(ls -A outside)" = "$(printf 'canary\ndir\nsecret')" ]
+}
