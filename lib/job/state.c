@@ -1,6 +1,7 @@
 #include "job/state.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -180,6 +181,41 @@ finish_swap(const struct job_env *env, const struct job_lock *l,
 	return 0;
 }
 
+/*
+ * Is a stage of an exchange in path?  /run is empty after a crash of the
+ * machine, the directory half exchanged all the same.
+ */
+static bool
+staged(const char *path)
+{
+	const struct dirent *d;
+	bool found = false;
+	DIR *dir;
+
+	if ((dir = opendir(path)) == NULL)
+		return false;
+	while (!found && (d = readdir(dir)) != NULL)
+		found = str_begins(d->d_name, ".cala-restore-");
+	closedir(dir);
+	return found;
+}
+
+static bool
+half_swapped(const char *path)
+{
+	char *parent = strdup(path), *slash;
+	bool found = staged(path);
+
+	if (parent != NULL && (slash = strrchr(parent, '/')) != NULL &&
+	    slash != parent) {
+		*slash = '\0';
+		/* Perhaps a neighbour's: cala-unpack knows its own. */
+		found = found || staged(parent);
+	}
+	free(parent);
+	return found;
+}
+
 static int
 recover(const struct job_env *env, const struct conf_server *srv,
     const struct job_lock *l, struct err *e)
@@ -194,9 +230,11 @@ recover(const struct job_env *env, const struct conf_server *srv,
 	file_of(l, "state", name);
 	buf_init(&b, STATE_MAX);
 	if (file_slurp(&b, l->dirfd, name, &own) == -1) {
-		ret = own.code == CALA_NOTFOUND ? 0 : -1;
-		if (ret == -1)
+		if (own.code != CALA_NOTFOUND)
 			*e = own;
+		else if (srv->path == NULL || !half_swapped(srv->path) ||
+		    finish_swap(env, l, srv->path, e) == 0)
+			ret = 0;
 		goto out;
 	}
 	/* Written whole or not at all, by us alone. */

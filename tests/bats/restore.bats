@@ -1,0 +1,157 @@
+# cala restore, every case of it, with the real tools.
+
+load common
+
+setup() {
+	cd "$BATS_TEST_TMPDIR"
+	mkdir run srv keep
+	export RUNTIME_DIRECTORY=$PWD/run CALA_CONFIG=$PWD/cala.conf
+	sid=9d8f2b6c-6a53-4a43-b6dd-0d3b8b1c9a11
+	cat >cala.conf <<-EOT
+	[server "$sid"]
+	name = survival
+	path = $PWD/srv
+	configuration = local
+	[configuration "local"]
+	disk = local
+	backup-directory = $PWD/keep
+	EOT
+	chmod 600 cala.conf
+	sample srv
+	# A backup keeps what a directory holds, not sockets or access times.
+	facts srv >before
+	id=$(cala backup survival)
+}
+
+@test "overlay: changed and missing files come back, others stay" {
+	rm -r srv/world
+	echo damaged >srv/server.properties
+	echo mine >srv/extra
+	run --separate-stderr cala restore survival latest
+	[ "$status" -eq 0 ]
+	[ "$(cat srv/server.properties)" = "motd=hello" ]
+	[ "$(cat srv/extra)" = mine ]
+	rm srv/extra
+	facts srv | grep -v '^\. \|^\.|' >after
+	grep -v '^\. \|^\.|' before | diff - after
+}
+
+@test "PATHs restore only these" {
+	rm -r srv/world srv/logs
+	cala restore survival "$id" world/region
+	[ -f srv/world/region/r.0.0.mca ]
+	[ ! -e srv/logs ]
+	run cala restore survival "$id" nonesuch
+	[ "$status" -eq 10 ]
+}
+
+@test "--to makes a new directory, whole or not at all" {
+	cala restore survival latest --to "$PWD/new"
+	facts new | diff before -
+	[ ! -e new.part ]
+	run cala restore survival latest --to "$PWD/new"
+	[ "$status" -eq 15 ]
+	echo x >new/extra
+	cala restore survival latest --to "$PWD/new" --overwrite
+	[ -f new/server.properties ]
+}
+
+@test "--truncate replaces the tree; the old one stays until --discard-old" {
+	echo mine >srv/extra
+	cala restore survival latest --truncate
+	[ ! -e srv/extra ]
+	facts srv | diff before -
+	[ -n "$(find . -name extra)" ]
+	cala restore --discard-old survival
+	[ -z "$(find . -name extra)" ]
+	[ -z "$(find . -name '.cala-*')" ]
+	facts srv | diff before -
+}
+
+@test "dry run changes nothing" {
+	echo mine >srv/extra
+	facts srv >now
+	cala restore survival latest -n
+	cala restore survival latest -n --truncate
+	cala restore survival latest -n --to "$PWD/new"
+	[ ! -e new ]
+	facts srv | diff now -
+}
+
+@test "usage: --truncate with PATH or --to, --discard-old with more" {
+	run cala restore survival latest --truncate world
+	[ "$status" -eq 2 ]
+	run cala restore survival latest --truncate --to x
+	[ "$status" -eq 2 ]
+	run cala restore survival --discard-old latest
+	[ "$status" -eq 2 ]
+	run cala restore survival
+	[ "$status" -eq 2 ]
+	run cala restore survival 00000000
+	[ "$status" -eq 10 ]
+}
+
+@test "a damaged backup replaces nothing" {
+	f=$(ls keep/*.tar.zst)
+	printf 'XXXXXXXX' | dd of="$f" bs=1 seek=60000 conv=notrunc status=none
+	echo mine >srv/extra
+	facts srv >now
+	run --separate-stderr cala restore survival latest --truncate
+	[ "$status" -ne 0 ]
+	[ "$status" -ne 3 ]
+	facts srv | diff now -
+	run --separate-stderr cala restore survival latest --to "$PWD/new"
+	[ "$status" -ne 0 ]
+	[ ! -e new ]
+}
+
+@test "a server that is gone from here is restored by its UUID with --to" {
+	cp cala.conf other.conf
+	sed -i '1,4d' other.conf
+	rm -r srv
+	cala --config-file other.conf restore "$sid" latest -c local --to "$PWD/new"
+	facts new | diff before -
+	run cala --config-file other.conf restore "$sid" "$id"
+	[ "$status" -eq 10 ]
+}
+
+@test "a new node: the server's directory need not exist" {
+	rm -r srv
+	cala restore survival latest
+	[ -f srv/server.properties ]
+}
+
+@test "KILL at random moments of a replacing restore: the next run ends it" {
+	local i
+	head -c 40000000 /dev/urandom >srv/big
+	cala backup survival
+	facts srv >want
+	RANDOM=11
+	for ((i = 0; i < 8; i++)); do
+		cala restore survival latest --truncate >/dev/null 2>&1 &
+		pid=$!
+		sleep "0.$(printf %03d $((RANDOM % 400)))"
+		kill -KILL $pid 2>/dev/null || true
+		wait $pid 2>/dev/null || true
+		# a whole tree at every moment
+		facts srv | diff want -
+	done
+	cala restore survival latest --truncate
+	facts srv | diff want -
+	cala restore --discard-old survival
+	[ -z "$(find . -name '.cala-*')" ]
+	[ ! -e run/$sid.state ]
+}
+
+@test "a restore waits for nobody: a running backup's lock is 11" {
+	mkfifo gate
+	sed -i "s|^configuration = local|&\npre-backup = /bin/cat $PWD/gate|" cala.conf
+	cala backup survival >/dev/null 2>&1 &
+	exec 7>gate
+	run cala restore survival latest
+	[ "$status" -eq 11 ]
+	# elsewhere nothing of the server is touched
+	cala restore survival "$id" --to "$PWD/new"
+	exec 7>&-
+	wait
+}
