@@ -2,6 +2,9 @@
 
 load common
 
+# run sets it.
+stderr=
+
 setup() {
 	cd "$BATS_TEST_TMPDIR" || return 1
 	sample src
@@ -157,7 +160,7 @@ setup() {
 
 @test "--commit-fd: C commits, anything else and silence do not" {
 	for word in A ''; do
-		run cala-unpack --to out --commit-fd 7 <a.tar.zst 7< <(printf "$word")
+		run cala-unpack --to out --commit-fd 7 <a.tar.zst 7< <(printf %s "$word")
 		[ "$status" -eq 4 ]
 		[ ! -e out ] && [ ! -e out.part ]
 	done
@@ -171,7 +174,7 @@ setup() {
 	mkfifo word
 	cala-unpack --truncate -C out --commit-fd 7 <a.tar.zst 7<>word &
 	pid=$!
-	while [ ! -e .cala-restore-*/tree/zero ]; do sleep 0.05; done
+	until compgen -G ".cala-restore-*/tree/zero" >/dev/null; do sleep 0.05; done
 	kill -9 $pid
 	wait $pid || true
 	[ "$(cat out/mine)" = mine ]
