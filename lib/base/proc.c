@@ -347,15 +347,20 @@ proc_end(struct proc *p, size_t n, double grace)
 	struct timespec pause = { 0, TICK_BLIND * 1000 * 1000 };
 	size_t i;
 
-	proc_signal(p, n, SIGTERM);
+	for (i = 0; i < n; i++)
+		if (runs(&p[i]))
+			kill(p[i].group ? -p[i].pid : p[i].pid, SIGTERM);
 	while (proc_poll(p, n, until - when_mono()) > 0 &&
 	    when_mono() < until)
 		/* With the stop flag up proc_poll returns at once. */
 		if (stop_signal() != 0)
 			nanosleep(&pause, NULL);
+	/* A group outlives its leader: a shell dies before what it started. */
 	for (i = 0; i < n; i++)
-		if (runs(&p[i]))
-			kill(p[i].group ? -p[i].pid : p[i].pid, SIGKILL);
+		if (p[i].group && p[i].pid > 0)
+			kill(-p[i].pid, SIGKILL);
+		else if (runs(&p[i]))
+			kill(p[i].pid, SIGKILL);
 	while (proc_poll(p, n, 1) > 0)
 		if (stop_signal() != 0)
 			nanosleep(&pause, NULL);

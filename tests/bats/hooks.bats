@@ -96,6 +96,7 @@ stored() {
 	[ "$status" -eq 18 ]
 	[ "$(stored)" -eq 0 ]
 	[ "$(cat post.ran)" = ran ]
+	run ! kill -0 "$(cat sleeper)"
 }
 
 @test "post-backup runs after a failed backup, too" {
@@ -116,11 +117,11 @@ stored() {
 }
 
 @test "what a hook leaves in the background does not hold the lock" {
-	hook pre 'sleep 600 >/dev/null 2>&1 & echo $! >sleeper'
+	hook pre 'sleep 600 >/dev/null 2>&1 3>&- & echo $! >>sleeper'
 	cala backup survival
 	run cala backup survival
 	[ "$status" -eq 0 ]
-	kill "$(cat sleeper)"
+	kill $(cat sleeper)
 }
 
 @test "hooks of [cala] hold where a server has none of its own" {
