@@ -7,6 +7,7 @@
 #include "archive/lar.h"
 
 #include <errno.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -34,8 +35,12 @@ struct lar {
 	struct archive_read limits;
 	struct log *log;
 	struct archive_facts facts;
-	struct mark mark;
-	bool have_mark;
+	/*
+	 * libarchive turns the names of UTF-8 zips and of every 7z into the
+	 * locale's charset.  In this one they stay what they are, and names of
+	 * an unknown charset stay bytes.
+	 */
+	locale_t utf8;
 
 	struct entry entry;
 	struct content content;
@@ -317,8 +322,13 @@ convert(struct lar *l, struct archive_entry *ae)
 	mode_t type = archive_entry_filetype(ae);
 
 	memset(en, 0, sizeof(*en));
+	/* counted whether it can be used or not: the end marks count it, too */
+	if (type == AE_IFREG || type == 0)
+		en->size = archive_entry_size(ae) < 0 ? 0 :
+		    (uint64_t)archive_entry_size(ae);
 	if (name == NULL) {
-		log_warn(l->log, "an entry without a usable name was skipped");
+		log_warn(l->log, "an entry was skipped: its name is not the "
+		    "UTF-8 that the archive calls it");
 		return 0;
 	}
 	/* Windows names of 7z would be one odd component; keep them so */
@@ -360,9 +370,6 @@ convert(struct lar *l, struct archive_entry *ae)
 	en->mode = (uint32_t)(archive_entry_perm(ae) & 07777);
 	if (en->mode == 0)
 		en->mode = en->type == ENTRY_DIR ? 0755 : 0644;
-	if (en->type == ENTRY_FILE)
-		en->size = archive_entry_size(ae) < 0 ? 0 :
-		    (uint64_t)archive_entry_size(ae);
 	en->mtime.tv_sec = archive_entry_mtime(ae);
 	en->mtime.tv_nsec = archive_entry_mtime_nsec(ae);
 	en->uid = id(archive_entry_uid(ae));
@@ -409,10 +416,9 @@ finish(struct lar *l, struct err *e)
 }
 
 static int
-l_next(struct reader *r, const struct entry **en, struct content **c,
+next(struct lar *l, const struct entry **en, struct content **c,
     struct err *e)
 {
-	struct lar *l = (struct lar *)r;
 	struct archive_entry *ae;
 	int got;
 
@@ -454,6 +460,18 @@ l_next(struct reader *r, const struct entry **en, struct content **c,
 	return -1;
 }
 
+static int
+l_next(struct reader *r, const struct entry **en, struct content **c,
+    struct err *e)
+{
+	struct lar *l = (struct lar *)r;
+	locale_t was = uselocale(l->utf8);
+	int got = next(l, en, c, e);
+
+	uselocale(was);
+	return got;
+}
+
 static void
 l_close(struct reader *r)
 {
@@ -463,6 +481,8 @@ l_close(struct reader *r)
 		archive_read_free(l->a);
 	if (l->own)
 		ranged_close(l->in);
+	if (l->utf8 != (locale_t)0)
+		freelocale(l->utf8);
 	buf_fini(&l->path);
 	buf_fini(&l->target);
 	free(l);
@@ -533,6 +553,12 @@ lar_reader(struct ranged *in, bool own, bool zip,
 	buf_init(&l->target, ENTRY_PATH_MAX);
 	if (ends(l, zip, e) == -1)
 		goto fail;
+	l->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+	if (l->utf8 == (locale_t)0) {
+		err_set(e, CALA_FAIL, "this system lacks the locale C.UTF-8, "
+		    "without which names in zip and 7z can't be read");
+		goto fail;
+	}
 	if ((l->a = archive_read_new()) == NULL) {
 		err_oom(e);
 		goto fail;

@@ -48,7 +48,12 @@ struct lawz {
 	struct archive_sum *sum;
 	bool zip, mark;
 	struct archive_write how;
-	locale_t utf8;          /* names are bytes; libarchive asks */
+	/*
+	 * libarchive marks a zip's name as UTF-8, or turns a 7z's into UTF-16,
+	 * by the locale.  Names that are no UTF-8 go into a zip as bytes, in
+	 * the other one: a false mark makes them unreadable.
+	 */
+	locale_t utf8, bytes;
 	uint64_t lost[LOSSES];
 	char *first[LOSSES];
 	struct buf name;
@@ -108,6 +113,14 @@ lose(struct lawz *z, enum loss what, const struct entry *en)
 {
 	if (z->lost[what]++ == 0)
 		z->first[what] = strdup(en->path);
+}
+
+/* The mark of a zip's name speaks for a link's target, too. */
+static bool
+text(const struct entry *en)
+{
+	return str_utf8(en->path, strlen(en->path)) &&
+	    (en->target == NULL || str_utf8(en->target, strlen(en->target)));
 }
 
 /* 7z names are UTF-16: bytes that are no text are spelled out. */
@@ -204,7 +217,7 @@ lawz_put(struct writer *w, const struct entry *en, struct content *c,
 		return 0;
 	if (z->name.failed)
 		return buf_failed(&z->name, e);
-	was = uselocale(z->utf8);
+	was = uselocale(text(en) ? z->utf8 : z->bytes);
 	z->e = e;
 	r = archive_write_header(z->a, z->ae);
 	if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
@@ -296,6 +309,8 @@ lawz_abort(struct writer *w)
 	archive_entry_free(z->ae);
 	if (z->utf8 != (locale_t)0)
 		freelocale(z->utf8);
+	if (z->bytes != (locale_t)0)
+		freelocale(z->bytes);
 	for (i = 0; i < LOSSES; i++)
 		free(z->first[i]);
 	buf_fini(&z->name);
@@ -359,10 +374,14 @@ law_writer(struct sink *out, const struct archive_write *how, int level,
 	z->zip = how->format == ARCHIVE_ZIP;
 	z->mark = !how->foreign;
 	z->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+	z->bytes = newlocale(LC_CTYPE_MASK, "C", (locale_t)0);
 	z->a = archive_write_new();
 	z->ae = archive_entry_new();
 	z->e = e;
-	if (z->utf8 == (locale_t)0 || z->a == NULL || z->ae == NULL)
+	if (z->utf8 == (locale_t)0 || z->bytes == (locale_t)0)
+		err_set(e, CALA_FAIL, "this system lacks the locale C.UTF-8, "
+		    "without which names in zip and 7z can't be written");
+	else if (z->a == NULL || z->ae == NULL)
 		err_oom(e);
 	else if (set_up(z, level, e) == 0) {
 		z->e = NULL;
