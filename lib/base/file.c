@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,6 +100,19 @@ file_pread_full(int fd, void *v, size_t n, uint64_t off)
 		got += (size_t)k;
 	}
 	return (ssize_t)got;
+}
+
+int
+file_printed(FILE *out, const char *name, struct err *e)
+{
+	struct pollfd p = { .fd = fileno(out), .events = POLLOUT };
+
+	if (!ferror(out))
+		return 0;
+	/* errno is long gone; the pipe itself knows. */
+	if (poll(&p, 1, 0) == 1 && (p.revents & POLLERR) != 0)
+		return err_set(e, CALA_SIGNAL + SIGPIPE, "%s: closed", name);
+	return err_set(e, CALA_FAIL, "write to %s failed", name);
 }
 
 int

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 struct buf;
@@ -25,6 +26,13 @@ int     file_write_all(int, const void *, size_t);
 ssize_t file_read_full(int, void *, size_t);
 ssize_t file_pread_full(int, void *, size_t, uint64_t);
 int     file_pwrite_all(int, const void *, size_t, uint64_t);
+
+/*
+ * file_printed(out, name, e): did all that was printed to out so far arrive?
+ * 0, or -1: CALA_SIGNAL + SIGPIPE when out is a pipe whose reader has gone, by
+ * which main ends silently like any tool in front of head(1).
+ */
+int file_printed(FILE *, const char *, struct err *);
 
 /*
  * file_slurp(b, dirfd, name, e): the whole of a regular file, appended to b;

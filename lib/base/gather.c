@@ -17,13 +17,13 @@
 #include "base/stop.h"
 #include "base/when.h"
 
-enum { TICK = 200, BLOCK = 65536, GRACE = 10 };
+enum { TICK = 200, BLOCK = 65536, HINT = 1, GRACE = 10 };
 
 struct run {
 	struct proc_task *t;
 	double until;           /* < 0: no limit */
-	bool told;              /* SIGTERM was sent */
-	double kill;            /* when SIGKILL follows */
+	bool told;              /* its output is closed */
+	double term, kill;      /* when SIGTERM and SIGKILL follow */
 };
 
 static void
@@ -67,16 +67,19 @@ out:
 	return ret;
 }
 
-/* Our own finding about a program that still runs: it is ended. */
+/*
+ * Our own finding about a program that still runs: it is ended.  Most end by
+ * themselves and without a word when nobody reads them any more.
+ */
 static void
 stop(struct run *r, int code)
 {
 	if (r->t->code == 0)
 		r->t->code = code;
 	if (!r->told) {
-		proc_signal(&r->t->proc, 1, SIGTERM);
 		r->told = true;
-		r->kill = when_mono() + GRACE;
+		r->term = when_mono() + HINT;
+		r->kill = r->term + GRACE;
 	}
 	shut(&r->t->out);
 }
@@ -271,6 +274,11 @@ proc_gather(struct proc_task *t, size_t n, size_t jobs, double seconds,
 			}
 			if (run[i].told && when_mono() > run[i].kill)
 				proc_end(&run[i].t->proc, 1, 0);
+			else if (run[i].told && when_mono() > run[i].term) {
+				proc_signal(&run[i].t->proc, 1, SIGTERM);
+				/* A second one would mean: without cleanup. */
+				run[i].term = run[i].kill;
+			}
 			if (!over(&run[i], block))
 				continue;
 			buf_fini(&parts[i]);

@@ -12,17 +12,8 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/str.h"
-
-int
-out_check(struct err *e)
-{
-	if (!ferror(stdout))
-		return 0;
-	if (errno == EPIPE)
-		return err_set(e, CALA_SIGNAL + SIGPIPE, "output closed");
-	return err_sys(e, "write to standard output");
-}
 
 int
 record_print(const struct record *rec, struct err *e)
@@ -34,7 +25,7 @@ record_print(const struct record *rec, struct err *e)
 	if (record_put(rec, &b, e) == 0) {
 		buf_chr(&b, '\n');
 		fwrite(b.p, 1, b.len, stdout);
-		ret = out_check(e);
+		ret = file_printed(stdout, "standard output", e);
 	}
 	buf_fini(&b);
 	return ret;

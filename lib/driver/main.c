@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
 #include "config/conf.h"
@@ -143,7 +144,7 @@ verb_info(struct run *r, struct err *e)
 	buf_chr(&b, '\n');
 	if ((ret = buf_failed(&b, e)) == 0) {
 		fwrite(b.p, 1, b.len, stdout);
-		ret = out_check(e);
+		ret = file_printed(stdout, "standard output", e);
 	}
 	buf_fini(&b);
 	return ret;

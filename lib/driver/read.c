@@ -13,6 +13,7 @@
 
 #include "archive/archive.h"
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/io.h"
 #include "base/str.h"
 #include "base/when.h"
@@ -196,7 +197,7 @@ show(struct lister *l, const struct entry *en, struct err *e)
 	if (buf_failed(&l->b, e) == -1)
 		return -1;
 	fwrite(l->b.p, 1, l->b.len, stdout);
-	return out_check(e);
+	return file_printed(stdout, "standard output", e);
 }
 
 static int

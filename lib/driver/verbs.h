@@ -62,9 +62,6 @@ int backup_find(struct run *, struct record *, struct err *);
 /* record_print(r, rec, e): one line of JSON on stdout. */
 int record_print(const struct record *, struct err *);
 
-/* out_check(e): has stdout failed? */
-int out_check(struct err *);
-
 /*
  * facts_get(path, r, e): the producer's report (cala-pack --report) into the
  * record r: files, size, changed, warnings, ignored, complete.

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/stop.h"
 
 #ifndef CALA_VERSION
@@ -126,7 +127,7 @@ int
 front_end(struct front *f, const struct err *e)
 {
 	struct err out = ERR_INIT;
-	int code = 0;
+	int code = 0, lost = 0;
 
 	if (e == NULL && log_warnings(&f->log) > 0)
 		code = CALA_PARTIAL;
@@ -136,14 +137,19 @@ front_end(struct front *f, const struct err *e)
 			log_error(&f->log, e);
 	}
 	/* A full disk behind stdout shows up only here. */
-	if (fflush(stdout) == EOF || (fclose(stdout) == EOF && errno != EBADF)) {
-		if (errno == EPIPE) {
-			code = CALA_SIGNAL + SIGPIPE;
-		} else if (e == NULL) {
-			err_sys(&out, "write to standard output");
-			log_error(&f->log, &out);
-			code = out.code;
-		}
+	if (e == NULL || e->code != CALA_SIGNAL + SIGPIPE) {
+		if (fflush(stdout) == EOF && errno != EPIPE)
+			lost = err_sys(&out, "write to standard output");
+		else
+			lost = file_printed(stdout, "standard output", &out);
+		if (lost == 0 && fclose(stdout) == EOF && errno != EBADF)
+			lost = err_sys(&out, "write to standard output");
+	}
+	if (lost == -1 && out.code == CALA_SIGNAL + SIGPIPE) {
+		code = out.code;
+	} else if (lost == -1 && e == NULL) {
+		code = out.code;
+		log_error(&f->log, &out);
 	}
 	log_fini(&f->log);
 	if (code > CALA_SIGNAL)

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/code.h"
 #include "base/err.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -101,15 +102,6 @@ out:
 	return ret;
 }
 
-/* Standard output, a closed pipe being the reader's wish. */
-static int
-out_ok(const struct job_env *env, struct err *e)
-{
-	if (!ferror(env->out))
-		return 0;
-	return err_set(e, CALA_FAIL, "write to standard output");
-}
-
 static void
 put_text(const struct job_env *env, const char *s)
 {
@@ -137,7 +129,7 @@ tree_line(void *ctx, const char *p, size_t n, struct err *e)
 
 	if (l->env->json) {
 		fprintf(l->env->out, "%.*s\n", (int)n, p);
-		return out_ok(l->env, e);
+		return file_printed(l->env->out, "standard output", e);
 	}
 	if (item_get(&it, p, n, e) == -1)
 		return -1;
@@ -154,7 +146,7 @@ tree_line(void *ctx, const char *p, size_t n, struct err *e)
 	}
 	fputc('\n', l->env->out);
 	item_fini(&it);
-	return out_ok(l->env, e);
+	return file_printed(l->env->out, "standard output", e);
 }
 
 static bool
@@ -201,7 +193,7 @@ find_line(void *ctx, const char *p, size_t n, struct err *e)
 		}
 	}
 	item_fini(&it);
-	return out_ok(l->env, e);
+	return file_printed(l->env->out, "standard output", e);
 }
 
 static int

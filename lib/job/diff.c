@@ -17,6 +17,7 @@
 
 #include "base/code.h"
 #include "base/err.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/proc.h"
 #include "base/str.h"
@@ -311,9 +312,8 @@ merge(const struct job_env *env, struct side *x, struct side *y,
 	int a = step(x, e), b = a == -1 ? -1 : step(y, e), cmp;
 
 	while (a != -1 && b != -1 && (a == 1 || b == 1)) {
-		if (ferror(env->out))
-			return err_set(e, CALA_FAIL,
-			    "write to standard output");
+		if (file_printed(env->out, "standard output", e) == -1)
+			return -1;
 		cmp = a == 0 ? 1 : b == 0 ? -1 : strcmp(x->line, y->line);
 		if ((cmp < 0 ? one(env, '-', x, e) : cmp > 0 ?
 		    one(env, '+', y, e) : both(env, x, y, e)) == -1)

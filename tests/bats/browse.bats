@@ -112,3 +112,27 @@ setup() {
 	run cala browse cat survival latest nonesuch
 	[ "$status" -eq 10 ]
 }
+
+@test "a reader that goes away ends a listing without a word" {
+	seq -f 'srv/logs/%06g' 4000 | xargs touch
+	cala backup survival
+	for verb in find tree 'ls -R'; do
+		# shellcheck disable=SC2086 # a verb and its option
+		run --separate-stderr bash -c \
+		    'cala-browse "$@" | head -n 1; exit "${PIPESTATUS[0]}"' - \
+		    $verb survival latest
+		[ "$status" -eq 141 ] || [ "$status" -eq 0 ]
+		[ -z "$stderr" ]
+	done
+}
+
+@test "a listing that a full disk swallows is a failure" {
+	cala backup survival
+	local cmd
+	for cmd in 'cala list' 'cala ls survival latest' \
+	    'cala-browse find survival latest' 'cala-resolve survival' \
+	    'cala-browse diff survival latest --dir keep' 'cala --help'; do
+		run bash -c "$cmd >/dev/full"
+		[ "$status" -ne 0 ]
+	done
+}
