@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -201,6 +202,22 @@ open_target(struct run *r, struct err *e)
 	return fcntl(swap_dir(r->swap), F_DUPFD_CLOEXEC, 3);
 }
 
+/* The directory at path or, before it is made, the one it will be in. */
+static int
+place_of(const char *path, struct stat *st)
+{
+	char *copy;
+	int ret;
+
+	if (stat(path, st) == 0)
+		return 0;
+	if ((copy = strdup(path)) == NULL)
+		return -1;
+	ret = stat(dirname(copy), st);
+	free(copy);
+	return ret;
+}
+
 static void
 show(void *arg, const struct entry *en)
 {
@@ -223,6 +240,7 @@ open_writer(struct run *r, struct buf *line, struct err *e)
 	    .owners = a->owners, .numeric = a->numeric, .xattrs = a->xattrs,
 	    .sparse = a->sparse, .limit_write = a->limit_write,
 	    .dry_run = a->dry_run };
+	struct stat st;
 	int fd;
 
 	if (a->paths.n > 0) {
@@ -233,6 +251,11 @@ open_writer(struct run *r, struct buf *line, struct err *e)
 		if (e->code == 0)
 			err_sys(e, "%s", str_q(r->target));
 		return -1;
+	}
+	/* As if the owner of the place had made what has no owner. */
+	if (place_of(r->target, &st) == 0) {
+		how.uid = st.st_uid;
+		how.gid = st.st_gid;
 	}
 	r->writer = fs_writer(fd, &how, r->log, e);
 	close(fd);

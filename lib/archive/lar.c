@@ -374,6 +374,7 @@ convert(struct lar *l, struct archive_entry *ae)
 	en->mtime.tv_nsec = archive_entry_mtime_nsec(ae);
 	en->uid = id(archive_entry_uid(ae));
 	en->gid = id(archive_entry_gid(ae));
+	en->unowned = l->facts.format == ARCHIVE_7Z;
 	en->uname = en->gname = "";
 	return 1;
 }

@@ -562,6 +562,19 @@ owner(struct tarr *t, const unsigned char *p, unsigned bit, uint64_t pax,
 	return NOBODY;
 }
 
+/*
+ * Did the writer leave the owner out?  Wings' tars have NUL bytes in both
+ * fields, where every other program writes digits.
+ */
+static bool
+unowned(const struct tarr *t, const unsigned char *h)
+{
+	static const unsigned char none[16];
+
+	return memcmp(h + 108, none, 16) == 0 &&
+	    ((t->pax.have | t->global.have) & (PAX_UID | PAX_GID)) == 0;
+}
+
 static const char *
 owner_name(struct tarr *t, struct buf *b, const unsigned char *h, size_t at,
     unsigned bit, const struct buf *pax, const struct buf *global)
@@ -801,6 +814,7 @@ entry(struct tarr *t, const unsigned char *h, char flag, struct err *e)
 	en->mode = (uint32_t)(mode & 07777);
 	en->uid = owner(t, h + 108, PAX_UID, t->pax.uid, t->global.uid);
 	en->gid = owner(t, h + 116, PAX_GID, t->pax.gid, t->global.gid);
+	en->unowned = unowned(t, h);
 	if ((t->pax.have & PAX_MTIME) != 0)
 		en->mtime = t->pax.mtime;
 	else if ((t->global.have & PAX_MTIME) != 0)

@@ -337,9 +337,10 @@ attributes(struct tarw *t, const struct entry *en, unsigned char *h)
 	bool old = sec < 0;
 
 	number(h + MODE, 8, en->mode & 07777);
-	if (!number(h + UID, 8, en->uid))
+	/* Not "root": the fields stay empty, as they came. */
+	if (!en->unowned && !number(h + UID, 8, en->uid))
 		pax_u64(&t->pax, "uid", en->uid);
-	if (!number(h + GID, 8, en->gid))
+	if (!en->unowned && !number(h + GID, 8, en->gid))
 		pax_u64(&t->pax, "gid", en->gid);
 	if (!number(h + MTIME, 12, old ? 0 : (uint64_t)sec) || old ||
 	    en->mtime.tv_nsec != 0)

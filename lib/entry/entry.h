@@ -57,6 +57,7 @@ struct entry {
 	struct timespec mtime;
 	uint32_t mode;          /* 07777 */
 	uint32_t uid, gid;
+	bool unowned;           /* the format or its writer kept no owner */
 	const char *uname, *gname;      /* "" when unknown */
 	uint32_t rdev_major, rdev_minor;
 	const struct xattr *xattrs;

@@ -115,9 +115,9 @@ meta_of(struct extract *x, const struct entry *en, struct meta *m,
 {
 	memset(m, 0, sizeof(*m));
 	m->mode = en->mode & 07777;
-	m->uid = en->uid;
-	m->gid = en->gid;
-	if (x->how.owners && !x->how.numeric) {
+	m->uid = en->unowned ? x->how.uid : en->uid;
+	m->gid = en->unowned ? x->how.gid : en->gid;
+	if (!en->unowned && x->how.owners && !x->how.numeric) {
 		m->uid = user(x, en->uname, en->uid);
 		m->gid = group(x, en->gname, en->gid);
 	}

@@ -49,6 +49,7 @@ struct fs_extract {
 	bool overwrite;                 /* replace what is there */
 	bool owners;                    /* chown; default when root */
 	bool numeric;                   /* ids, never names */
+	uint32_t uid, gid;              /* with owners: whose an entry.unowned is */
 	bool xattrs, sparse;
 	uint64_t limit_write;
 	const char *const *paths;       /* only these and below; NULL: all */

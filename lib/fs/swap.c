@@ -347,6 +347,27 @@ stage_whole(struct swap *s, struct err *e)
 	return 0;
 }
 
+/*
+ * The new root starts as what it replaces, or as a new directory in its
+ * parent: not every archive describes its root, and nobody but root could use
+ * a tree that kept the 0700 of a stage.
+ */
+static int
+dress_root(struct swap *s, int like, struct err *e)
+{
+	struct stat st;
+	mode_t mode = 0755;
+
+	if (fstat(like, &st) == -1)
+		return err_sys(e, "%s", str_q(s->path));
+	if (like == s->target)
+		mode = st.st_mode & 07777;
+	if ((geteuid() == 0 && fchown(s->tree, st.st_uid, st.st_gid) == -1) ||
+	    fchmod(s->tree, mode) == -1)
+		return err_sys(e, "owner and mode of %s", str_q(s->work));
+	return 0;
+}
+
 struct swap *
 swap_open(const char *path, const struct swap_how *how, struct log *log,
     struct err *e)
@@ -380,7 +401,8 @@ swap_open(const char *path, const struct swap_how *how, struct log *log,
 		if (make_work(s, e) == -1)
 			goto fail;
 	}
-	if (name_old(s, e) == -1 || room(s->dir, how->need, path, e) == -1 ||
+	if (dress_root(s, s->target != -1 ? s->target : s->home, e) == -1 ||
+	    name_old(s, e) == -1 || room(s->dir, how->need, path, e) == -1 ||
 	    journal_begin(s, e) == -1)
 		goto fail;
 	if (fsync(s->dir) == -1 || fsync(s->home) == -1) {
@@ -495,7 +517,8 @@ swap_to(const char *path, const struct swap_how *how, struct log *log,
 		err_sys(e, "%s", str_q(s->work));
 		goto fail;
 	}
-	if (room(s->dir, how->need, path, e) == -1)
+	if (dress_root(s, s->home, e) == -1 ||
+	    room(s->dir, how->need, path, e) == -1)
 		goto fail;
 	return s;
 fail:

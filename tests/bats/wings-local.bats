@@ -170,3 +170,37 @@ wings_tar() {
 	run d get -b $U
 	[ "$status" -eq 10 ]
 }
+
+@test "what Wings kept no owner of becomes the directory's owner's" {
+	[ "$(id -u)" = 0 ] || skip "only root gives files away"
+	wings_tar | python3 -c '
+import sys
+data = bytearray(sys.stdin.buffer.read())
+at = 0
+while any(data[at:at + 512]):
+    size = int(bytes(data[at + 124:at + 136]).split(b"\0")[0], 8)
+    data[at + 108:at + 124] = bytes(16)
+    data[at + 265:at + 329] = bytes(64)
+    data[at + 148:at + 156] = b" " * 8
+    data[at + 148:at + 156] = b"%06o\0 " % sum(data[at:at + 512])
+    at += 512 + (size + 511) // 512 * 512
+sys.stdout.buffer.write(data)' | gzip >"$store/$U.tar.gz"
+	mkdir v
+	chown 988:987 v
+	cat >>cala.conf <<-END
+	[server "s"]
+	uuid = $S
+	path = $PWD/v
+	configuration = c
+	END
+	export RUNTIME_DIRECTORY=$PWD
+	local how
+	for how in "" world --truncate "--to $PWD/v/new"; do
+		# shellcheck disable=SC2086 # several words
+		cala restore s $U $how
+		[ -z "$(find v ! -user 988 ! -name '.cala*')" ]
+		[ -z "$(find v ! -group 987 ! -name '.cala*')" ]
+		[ "$(cat v/world/level.dat | wc -l)" -eq 50000 ]
+	done
+	[ -e v/new/server.properties ]
+}
