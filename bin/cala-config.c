@@ -224,7 +224,7 @@ disk_of(struct job *j, const struct conf_section *s)
 	for (i = 1; i < j->n; i++)
 		if (str_begins(j->v[i], "disk="))
 			return j->v[i] + 5;
-	return s != NULL ? conf_disk(s) : NULL;
+	return s != NULL && *conf_disk(s) != '\0' ? conf_disk(s) : NULL;
 }
 
 /* One operand of create or set: KEY=VALUE, or KEY: its value is read. */
@@ -263,6 +263,11 @@ assignment(struct job *j, struct edit *ed, const char *kind, const char *name,
 	if (eq != NULL && eq[1] == '\0')        /* blank keeps a secret */
 		return secret ? 0 :
 		    edit_unset(ed, kind, name, spelt, e);
+	/* Said here because the same error may have been there before. */
+	if (eq != NULL && !secret && k != NULL && form == KEY_PLAIN &&
+	    (k->flags & KEY_COMMA) == 0 && (strcmp(k->name, "disk") != 0 ||
+	    key_builtin(eq + 1)) && key_check(k, eq + 1, e) == -1)
+		return err_ctx(e, "%s", spelt);
 	if (eq != NULL && secret) {
 		err_set(e, CALA_USAGE, "%s: a secret on the command line can "
 		    "be seen by others", spelt);
@@ -524,8 +529,8 @@ edit(struct job *j, const char *verb, struct err *e)
 	if (edit_open(&ed, &j->paths, what, &j->f.log, e) == -1)
 		return -1;
 	ret = change(j, &ed, verb, e);
-	if (ret == 0 && !j->dry_run)
-		ret = edit_commit(&ed, e);
+	if (ret == 0)
+		ret = (j->dry_run ? edit_check : edit_commit)(&ed, e);
 	edit_close(&ed);
 	return ret;
 }

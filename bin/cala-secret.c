@@ -153,7 +153,9 @@ rotate(struct job *j, struct err *e)
 
 	if (edit_open(&ed, &j->paths, "cala-secret rotate", &j->f.log, e) == -1)
 		return -1;
-	if (crypt_keys_read(&k, j->paths.key, e) == -1)
+	/* A value in a line that is not understood would be left behind. */
+	if (edit_strict(&ed, e) == -1 ||
+	    crypt_keys_read(&k, j->paths.key, e) == -1)
 		goto out;
 	j->keys = &k;
 	if (k.rotating) {

@@ -7,6 +7,14 @@
 #include "base/str.h"
 #include "config/model.h"
 
+void *
+model_more(void *v, size_t n, size_t size)
+{
+	if ((n & (n + 1)) != 0)
+		return v;
+	return realloc(v, (2 * n + 1) * size);
+}
+
 size_t
 model_bucket(size_t buckets, const char *kind, const char *name)
 {

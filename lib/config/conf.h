@@ -20,6 +20,7 @@ struct err;
 struct log;
 struct conf;
 struct conf_files;
+struct problems;
 struct conf_section;            /* one [kind "name"] */
 
 /*
@@ -34,6 +35,11 @@ struct conf_paths {
 	/* Is there an executable for a disk that is none of the eight?  NULL:
 	 * only the eight are known. */
 	bool (*driver)(const char *);
+	/* What keys has such a disk?  Rows of the table, n of them, that live
+	 * as long as the process; NULL: unknown, then any key is allowed. */
+	const struct key *(*rows)(const char *, size_t *);
+	/* A variable of the environment, for secrets; NULL or "": not set. */
+	const char *(*env)(const char *);
 };
 
 /*
@@ -42,11 +48,15 @@ struct conf_paths {
  * then -1 with CALA_USAGE and a summary.  No file at all is an empty
  * configuration, unless paths->file names it.
  * conf_build: the same from files that were read (files.h) or edited.
+ * conf_try: the same, but what is wrong is only collected (problem.h) and left
+ * out of the configuration.
  */
 int conf_load(struct conf **, const struct conf_paths *, struct log *,
     struct err *);
 int conf_build(struct conf **, const struct conf_files *,
     const struct conf_paths *, struct log *, struct err *);
+int conf_try(struct conf **, const struct conf_files *,
+    const struct conf_paths *, struct problems *, struct err *);
 void conf_free(struct conf *);
 
 /*

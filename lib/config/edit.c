@@ -85,12 +85,18 @@ edit_open(struct edit *ed, const struct conf_paths *paths, const char *what,
 		if (files_read(&ed->fs, paths, e) == -1)
 			goto fail;
 	}
-	if (conf_build(&ed->c, &ed->fs, &ed->paths, log, e) == -1)
+	if (conf_try(&ed->c, &ed->fs, &ed->paths, &ed->bad, e) == -1)
 		goto fail;
 	return 0;
 fail:
 	edit_close(ed);
 	return -1;
+}
+
+int
+edit_strict(struct edit *ed, struct err *e)
+{
+	return problems_verdict(&ed->bad, &ed->fs, ed->log, e);
 }
 
 void
@@ -106,6 +112,7 @@ edit_close(struct edit *ed)
 	ed->lock = ed->lockdir = -1;
 	conf_free(ed->c);
 	ed->c = NULL;
+	problems_free(&ed->bad);
 	files_free(&ed->fs);
 	free(ed->target);
 	ed->target = NULL;
@@ -165,19 +172,38 @@ out:
 }
 
 int
+edit_check(struct edit *ed, struct err *e)
+{
+	struct problems now = PROBLEMS_INIT;
+	struct conf *c = NULL;
+	size_t i;
+	int ret;
+
+	for (i = 0; i < ed->fs.n; i++)
+		if (buf_failed(&ed->fs.v[i].text, e) == -1)
+			return -1;
+	ret = conf_try(&c, &ed->fs, &ed->paths, &now, e);
+	if (ret == 0) {
+		problems_old(&now, &ed->bad);
+		if ((ret = problems_verdict(&now, &ed->fs, ed->log, e)) == 0)
+			problems_warn(&now, &ed->fs, ed->log);
+		else
+			err_ctx(e, "as it would be after the change");
+		conf_free(c);
+	}
+	problems_free(&now);
+	return ret;
+}
+
+int
 edit_commit(struct edit *ed, struct err *e)
 {
-	struct conf *check = NULL;
 	size_t i;
 
 	if (!edit_changed(ed))
 		return 0;
-	for (i = 0; i < ed->fs.n; i++)
-		if (buf_failed(&ed->fs.v[i].text, e) == -1)
-			return -1;
-	if (conf_build(&check, &ed->fs, &ed->paths, ed->log, e) == -1)
-		return err_ctx(e, "as it would be after the change");
-	conf_free(check);
+	if (edit_check(ed, e) == -1)
+		return -1;
 	for (i = 0; i < ed->fs.n; i++)
 		if (ed->fs.v[i].dirty && write_file(&ed->fs.v[i], e) == -1)
 			return -1;

@@ -10,6 +10,9 @@
  * a whole before the first byte is written, then replaces each changed file
  * atomically, with its mode and owner.  edit_close without commit changes
  * nothing.
+ *
+ * A configuration with errors can be edited, or it could not be repaired, but
+ * no change may bring a new one.
  */
 
 #include <stdbool.h>
@@ -17,6 +20,7 @@
 
 #include "config/conf.h"
 #include "config/files.h"
+#include "config/problem.h"
 
 struct crypt_keys;
 struct crypt_place;
@@ -25,6 +29,7 @@ struct edit {
 	struct conf_paths paths;
 	struct conf_files fs;
 	struct conf *c;                 /* as read; not changed by edits */
+	struct problems bad;            /* of the files as read */
 	struct log *log;
 	char *target;                   /* where new sections go */
 	int lock, lockdir;
@@ -32,12 +37,18 @@ struct edit {
 
 /*
  * edit_open(ed, paths, what, log, e): what is said to others who wait
- * ("cala-config set").  CALA_USAGE when the configuration is invalid (every
- * error printed), CALA_LOCKED when another editor does not end for 10 seconds.
- * paths->file may not exist yet.
+ * ("cala-config set").  CALA_LOCKED when another editor does not end for 10
+ * seconds.  paths->file may not exist yet.
+ * edit_strict(ed, e): CALA_USAGE, with every error on the log, when the files
+ * as read have errors: for changes that must see every line.
+ * edit_check(ed, e): would edit_commit accept the changes?  CALA_USAGE, with
+ * every new error on the log.  Errors that were there before are warnings.
+ * edit_commit(ed, e): edit_check, then write.
  */
 int  edit_open(struct edit *, const struct conf_paths *, const char *,
     struct log *, struct err *);
+int  edit_strict(struct edit *, struct err *);
+int  edit_check(struct edit *, struct err *);
 int  edit_commit(struct edit *, struct err *);
 void edit_close(struct edit *);
 

@@ -24,7 +24,14 @@ struct conf {
 	size_t buckets;                 /* a power of two */
 	struct conf_section *cala;
 	char *key;                      /* secret key file; NULL: none */
+	const char *(*env)(const char *);       /* or NULL */
 };
+
+/*
+ * model_more(v, n, size): room for one more than n elements of an array that
+ * grows in powers of two; NULL without memory.
+ */
+void *model_more(void *, size_t, size_t);
 
 /* model_bucket(buckets, kind, name): where a section hashes to. */
 size_t model_bucket(size_t, const char *, const char *);

@@ -98,13 +98,26 @@ on_pair(void *ctx, int line, const char *key, const char *raw)
 		x->oom = true;
 }
 
+static char
+first(const struct scan *s, size_t line)
+{
+	const char *p = s->text + s->start[line];
+
+	return p[strspn(p, " \t")];
+}
+
+/*
+ * Said when the file was loaded; such lines are kept as they are.  A heading
+ * that is none ends the section before it all the same.
+ */
 static void
 on_bad(void *ctx, int line, const char *what)
 {
-	/* Said when the file was loaded; such lines are kept as they are. */
-	(void)ctx;
-	(void)line;
+	struct ctx *x = ctx;
+
 	(void)what;
+	if (first(x->s, (size_t)line - 1) == '[')
+		on_heading(ctx, line, "", "");
 }
 
 int
@@ -161,14 +174,6 @@ scan_free(struct scan *s)
 	s->v = NULL;
 	s->start = NULL;
 	s->n = 0;
-}
-
-static char
-first(const struct scan *s, size_t line)
-{
-	const char *p = s->text + s->start[line];
-
-	return p[strspn(p, " \t")];
 }
 
 size_t

@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-	struct conf_paths paths = { NULL, "/nonexistent", NULL, NULL, NULL };
+	struct conf_paths paths = { .system = "/nonexistent" };
 	struct conf_files fs = { NULL, 0, true };
 	const struct conf_section *s;
 	struct err e = ERR_INIT;

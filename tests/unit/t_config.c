@@ -13,7 +13,7 @@
 static struct conf *
 build(const char *const *texts, size_t n, struct err *e)
 {
-	struct conf_paths paths = { NULL, "/nonexistent", NULL, NULL, NULL };
+	struct conf_paths paths = { .system = "/nonexistent" };
 	struct conf_files fs = { NULL, 0, true };
 	struct conf *c = NULL;
 	struct conf_file *f;
