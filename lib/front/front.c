@@ -19,6 +19,17 @@
 #define CALA_VERSION "unknown"
 #endif
 
+/*
+ * A signal that lands between a look at the flag and a call that blocks wakes
+ * nobody: ring every second, so that the next EINTR ends the call.
+ */
+static void
+on_alarm(int sig)
+{
+	(void)sig;
+	alarm(1);
+}
+
 static void
 on_signal(int sig)
 {
@@ -28,6 +39,7 @@ on_signal(int sig)
 		raise(sig);
 	}
 	stop_set(sig);
+	alarm(1);
 }
 
 void
@@ -58,7 +70,9 @@ front_init(struct front *f, const char *prog, const char *usage,
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	memset(&sa, 0, sizeof(sa));
-	sa.sa_handler = on_signal;      /* no SA_RESTART: reads must end */
+	sa.sa_handler = on_alarm;       /* no SA_RESTART: calls must end */
+	sigaction(SIGALRM, &sa, NULL);
+	sa.sa_handler = on_signal;
 	for (i = 0; i < sizeof(sigs) / sizeof(*sigs); i++) {
 		/* nohup and cron ignore HUP on purpose. */
 		if (sigaction(sigs[i], NULL, &old) == 0 &&
