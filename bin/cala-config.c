@@ -253,7 +253,7 @@ assignment(struct job *j, struct edit *ed, const char *kind, const char *name,
 	if (k == NULL && (disk == NULL || key_builtin(disk)))
 		return err_set(e, CALA_USAGE, "[%s] has no key '%s'", kind,
 		    str_q(key));
-	strcpy(spelt, key);
+	memcpy(spelt, key, strlen(key) + 1);
 	if (k != NULL)
 		form = key_spell(k, key, spelt);
 	dot = strchr(spelt, '.');
@@ -440,7 +440,7 @@ change(struct job *j, struct edit *ed, const char *verb, struct err *e)
 	}
 	for (i = 1; i < j->n; i++) {
 		const struct key *k = key_find(kind, NULL, j->v[i]);
-		char spelt[KEY_NAME_MAX];
+		char spelt[KEY_NAME_MAX] = "";
 
 		if (strcmp(verb, "unset") != 0) {
 			if (assignment(j, ed, kind, name, i, e) == -1)

@@ -65,7 +65,7 @@ where(const char *section, const char *key, struct crypt_place *at,
 	    strlen(key) >= KEY_NAME_MAX))
 		return err_set(e, CALA_USAGE, "unknown key '%s'", key);
 	if (k == NULL)
-		strcpy(spelt, key);
+		memcpy(spelt, key, strlen(key) + 1);
 	else if (key_spell(k, key, spelt) != KEY_PLAIN)
 		return err_set(e, CALA_USAGE,
 		    "%s names where the secret is; it is not encrypted", key);

@@ -253,7 +253,8 @@ conf_address(const char *text, const char **kind, char name[CONF_NAME],
 	const char *p = text + (*text == '[');
 	size_t i, n, len = strlen(p);
 
-	if (len >= CONF_NAME || len == 0)
+	/* text may be kept whole, with its bracket. */
+	if (strlen(text) >= CONF_NAME || len == 0)
 		return err_set(e, CALA_USAGE,
 		    "the name of the section is empty or too long");
 	*kind = "cala";
@@ -261,14 +262,14 @@ conf_address(const char *text, const char **kind, char name[CONF_NAME],
 	if (strcmp(text, "cala") == 0 || strcmp(text, "[cala]") == 0)
 		return 0;
 	*kind = "configuration";
-	strcpy(name, text);
+	memcpy(name, text, strlen(text) + 1);
 	for (i = 0; i < 6; i++) {
 		n = strlen(kinds[i]);
 		if (strncmp(p, kinds[i], n) != 0)
 			continue;
 		if (p == text && p[n] == ':') {
 			*kind = kinds[i];
-			strcpy(name, p + n + 1);
+			memcpy(name, p + n + 1, strlen(p + n + 1) + 1);
 		} else if (p[n] == ' ' && p[n + 1] == '"') {
 			/* [kind "name"] */
 			*kind = kinds[i];

@@ -28,7 +28,7 @@ scan_base(const struct key *k, const char *key, char out[KEY_NAME_MAX])
 	if (k != NULL)
 		form = key_spell(k, key, out);
 	else if (strlen(key) < KEY_NAME_MAX)
-		strcpy(out, key);
+		memcpy(out, key, strlen(key) + 1);
 	else
 		out[0] = '\0';
 	out[strlen(out) - (form == KEY_FROM_FILE ? 5 :

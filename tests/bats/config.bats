@@ -105,7 +105,7 @@ b"
 	[ "$status" -eq 2 ]
 	[[ "$stderr" != *hunter2* ]]
 	echo hunter2 | cala-config set hetzner secret-key
-	! grep -q hunter2 "$CALA_CONFIG"
+	run ! grep -q hunter2 "$CALA_CONFIG"
 	run cala-config show hetzner
 	[[ "$output" == *"secret-key = <set>"* ]]
 	run cala-config show --reveal hetzner
@@ -156,7 +156,7 @@ b"
 @test "remove keeps the comment above the next section" {
 	cala-config remove --force hetzner
 	grep -q '^# about the spare one$' "$CALA_CONFIG"
-	! grep -q worlds "$CALA_CONFIG"
+	run ! grep -q worlds "$CALA_CONFIG"
 	run cala-config lint
 	[ "$status" -eq 2 ]
 	run --separate-stderr cala-resolve survival

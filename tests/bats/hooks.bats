@@ -114,7 +114,7 @@ stored() {
 	[ "$status" -eq 3 ]
 	[[ $stderr == *"post-backup: exited with status 1"* ]]
 	[ "$(stored)" -eq 1 ]
-	[ ! -e run/*.state ]
+	[ -z "$(compgen -G "run/*.state")" ]
 }
 
 @test "what a hook leaves in the background does not hold the lock" {
@@ -122,7 +122,7 @@ stored() {
 	cala backup survival
 	run cala backup survival
 	[ "$status" -eq 0 ]
-	kill $(cat sleeper)
+	xargs kill <sleeper
 }
 
 @test "hooks of [cala] hold where a server has none of its own" {

@@ -71,7 +71,7 @@ wait_for() {
 	[ "$status" -eq 143 ]
 	[ "$(cat post.ran)" = "143 " ]
 	[ -z "$(find store -name '*.tar' -o -name '.*part*')" ]
-	[ ! -e run/*.state ]
+	[ -z "$(compgen -G "run/*.state")" ]
 	run cala backup survival
 	[ "$status" -eq 0 ]
 	[ "$(wc -l <post.ran)" -eq 2 ]
@@ -104,7 +104,7 @@ os.execvp("cala", ["cala", "backup", "survival"])' 2>err &
 	status=0
 	wait $pid || status=$?
 	[ "$status" -eq 137 ]
-	[ -e run/*.state ]
+	[ -n "$(compgen -G "run/*.state")" ]
 	[ ! -e post.ran ]
 	run --separate-stderr cala backup survival
 	[ "$status" -eq 0 ]
