@@ -276,8 +276,12 @@ make_work(struct swap *s, struct err *e)
 
 	if (make_folder(s, e) == -1)
 		return -1;
-	if ((s->dir = open_sub(s->home, s->work)) == -1 ||
-	    fchmod(s->dir, 0700) == -1)
+	if ((s->dir = open_sub(s->home, s->work)) == -1) {
+		err_sys(e, "stage in %s", s->work);
+		(void)unlinkat(s->home, s->work, AT_REMOVEDIR);
+		return -1;
+	}
+	if (fchmod(s->dir, 0700) == -1)
 		goto fail;
 	/* Whoever finds it locked leaves it alone: we are at work. */
 	if (flock(s->dir, LOCK_EX | LOCK_NB) == -1 ||
@@ -628,6 +632,8 @@ swap_advance(struct swap *s, unsigned steps, struct err *e)
 			s->committed = true;    /* both trees must stay */
 		return -1;
 	}
+	/* Whatever fails from here on: the old tree is in the work folder. */
+	s->committed = true;
 	return finish(s, e);
 }
 

@@ -363,10 +363,10 @@ run_entries(struct swap *s, struct err *e)
 		/* Moving things out of the new root changes its time. */
 		if (fstat(s->tree, &st) == 0)
 			s->mtime = st.st_mtim;
-		if (fsync(s->dir) == -1 ||
-		    journal_phase(s, PHASE_OUT, e) == -1) {
+		ret = fsync(s->dir) == -1 ? err_sys(e, "sync %s", s->work) :
+		    journal_phase(s, PHASE_OUT, e);
+		if (ret == -1) {
 			err_ctx(e, "begin the swap");
-			ret = -1;
 			goto out;
 		}
 	}
