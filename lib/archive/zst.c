@@ -1,6 +1,7 @@
 /*
  * zst: the press of tar.zst: one zstd frame with its content size in the
- * header (RFC 8878), no dictionary, no checksum (the seek table has one).
+ * header (RFC 8878), no dictionary, with a checksum.  The seek table has one
+ * too, but whoever reads a stream meets that when all files are written.
  */
 
 #include "archive/press.h"
@@ -38,6 +39,7 @@ zst_open(enum archive_format f, int level, struct err *e)
 		return NULL;
 	}
 	ZSTD_CCtx_setParameter(z, ZSTD_c_compressionLevel, level);
+	ZSTD_CCtx_setParameter(z, ZSTD_c_checksumFlag, 1);
 	return z;
 }
 

@@ -240,3 +240,21 @@ assert r["type"] == "summary" and r["files"] >= 10, r'
 		[ "$status" -eq 2 ]
 	done
 }
+
+@test "a flipped bit in file data: exit 14 in every format that has a sum" {
+	mkdir one
+	head -c 3000000 /dev/urandom >one/noise
+	for f in tar.gz tar.xz tar.lz tar.bz2 tar.lz4 tar.zst zip 7z; do
+		cala-pack -f "$f" -C one . >a
+		# noise stays noise: the middle is file data in all of them
+		old=$(dd if=a bs=1 skip=1500000 count=1 status=none | od -An -tu1)
+		# shellcheck disable=SC2059
+		printf "\\$(printf %o $((old ^ 1)))" |
+		    dd of=a bs=1 seek=1500000 conv=notrunc status=none
+		rm -rf to
+		run cala-unpack --to to <a
+		echo "$f: $output"
+		[ "$status" -eq 14 ]
+		[ ! -e to ]
+	done
+}
