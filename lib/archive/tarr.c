@@ -47,6 +47,7 @@ struct tarr {
 	uint64_t left;                  /* stored bytes of the entry, unread */
 	uint64_t pad;                   /* then zero bytes to a block */
 	size_t ext;                     /* extent that content.pos is in */
+	uint64_t told;                  /* bytes of its extended headers */
 
 	uint64_t entries, files, size;
 	uint64_t sum;                   /* for max_size */
@@ -834,14 +835,17 @@ entry(struct tarr *t, const unsigned char *h, char flag, struct err *e)
 	return 1;
 }
 
-/* A pax global header: owner and time for all that follows, and our marks. */
+/*
+ * A pax global header: owner and time for all that follows, until another one
+ * says something else or nothing; and our marks.
+ */
 static int
 global(struct tarr *t, struct err *e)
 {
 	const struct pax *g = &t->global;
 	struct mark m;
 
-	pax_reset(&t->global);
+	t->global.have &= ~(unsigned)PAX_COMMENT;
 	if (pax_parse(&t->global, t->raw.p, t->raw.len, true, e) == -1)
 		return -1;
 	if ((g->have & PAX_COMMENT) == 0 || t->jumped)
@@ -876,7 +880,9 @@ record(struct tarr *t, const unsigned char *h, char flag, struct err *e)
 	int64_t size;
 
 	if (number(h + 124, 12, &size) == -1 || size < 0 ||
-	    size > (pax ? TAR_PAX_MAX : TAR_LONG_MAX))
+	    size > (pax ? TAR_PAX_MAX : TAR_LONG_MAX) ||
+	    (flag != 'g' && !u64_add(t->told, (uint64_t)size, &t->told)) ||
+	    t->told > TAR_PAX_MAX)
 		return damaged(t, t->pos - TAR_BLOCK, pax ?
 		    "an extended header of impossible size" :
 		    "a long name of impossible size", e);
@@ -888,7 +894,7 @@ record(struct tarr *t, const unsigned char *h, char flag, struct err *e)
 				goto bad;
 			return 0;
 		}
-		pax_reset(&t->pax);
+		/* several speak together, the later one with precedence */
 		if (pax_parse(&t->pax, to->p, to->len, false, e) == -1)
 			goto bad;
 		return 0;
@@ -1006,15 +1012,21 @@ step(struct tarr *t, bool *pre, struct err *e)
 	return r == 1 ? 1 : 2;
 }
 
+static void
+forget(struct tarr *t)
+{
+	t->left = t->pad = t->told = 0;
+	pax_reset(&t->pax);
+	t->have_name = t->have_link = false;
+}
+
 /* The rest of the entry that next() gave, and what was said about it. */
 static int
 drop(struct tarr *t, struct err *e)
 {
 	uint64_t n = t->left + t->pad;
 
-	t->left = t->pad = 0;
-	pax_reset(&t->pax);
-	t->have_name = t->have_link = false;
+	forget(t);
 	return n == 0 ? 0 : in_skip(t, n, e);
 }
 
@@ -1125,11 +1137,9 @@ tarr_jump(struct reader *r, uint64_t off, struct err *e)
 {
 	struct tarr *t = (struct tarr *)r;
 
-	t->left = t->pad = 0;
+	forget(t);
 	t->jumped = true;
 	t->done = t->failed = false;
-	pax_reset(&t->pax);
-	t->have_name = t->have_link = false;
 	return t->pos == off ? 0 : in_seek(t, off, e);
 }
 

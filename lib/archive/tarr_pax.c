@@ -255,16 +255,17 @@ hexval(char c)
 	return -1;
 }
 
-/* LIBARCHIVE.xattr: the name is URL-encoded, the value base64 unpadded. */
-static void
-la_xattr(struct pax *p, const char *key, size_t n, const char *v, size_t vn)
+/*
+ * The name in the key of an xattr's record.  GNU tar spells "=" and "%" with
+ * %XX, libarchive whatever is no printable character, too.
+ * Its length, or 0 when it does not fit.
+ */
+static size_t
+x_name(char name[256], const char *key, size_t n)
 {
-	char name[256];
-	struct buf text;
 	size_t i, k = 0;
-	bool good;
 
-	for (i = 0; i < n && k < sizeof(name); i++)
+	for (i = 0; i < n && k < 256; i++)
 		if (key[i] == '%' && i + 2 < n && hexval(key[i + 1]) >= 0 &&
 		    hexval(key[i + 2]) >= 0) {
 			name[k++] = (char)(hexval(key[i + 1]) << 4 |
@@ -272,7 +273,27 @@ la_xattr(struct pax *p, const char *key, size_t n, const char *v, size_t vn)
 			i += 2;
 		} else
 			name[k++] = key[i];
-	if (!x_begin(p, name, i < n ? 0 : k))
+	return i < n ? 0 : k;
+}
+
+/* SCHILY.xattr: the value is bytes. */
+static void
+star_xattr(struct pax *p, const char *key, size_t n, const char *v, size_t vn)
+{
+	char name[256];
+
+	xattr(p, name, x_name(name, key, n), v, vn);
+}
+
+/* LIBARCHIVE.xattr: the value is base64, unpadded. */
+static void
+la_xattr(struct pax *p, const char *key, size_t n, const char *v, size_t vn)
+{
+	char name[256];
+	struct buf text;
+	bool good;
+
+	if (!x_begin(p, name, x_name(name, key, n)))
 		return;
 	buf_init(&text, TAR_PAX_MAX + 4);
 	while (vn > 0 && v[vn - 1] == '=')
@@ -421,7 +442,7 @@ record(struct pax *p, const char *k, size_t kn, const char *v, size_t vn,
 	else if (KEY("RHT.security.selinux"))
 		xattr(p, "security.selinux", 16, v, vn);
 	else if (begins(k, kn, "SCHILY.xattr."))
-		xattr(p, k + 13, kn - 13, v, vn);
+		star_xattr(p, k + 13, kn - 13, v, vn);
 	else if (begins(k, kn, "LIBARCHIVE.xattr."))
 		la_xattr(p, k + 17, kn - 17, v, vn);
 	else if (begins(k, kn, "GNU.sparse."))

@@ -589,12 +589,12 @@ pax_corners(void **state)
 		"6 a=\n", "999999999999999999999 a=b\n", "8 a=bcdx", "-3 a=b\n",
 		"7 abc\n\n", "14 size=-12\n\n", "0 a=b\n", "x\n",
 	};
-	struct buf b;
+	struct buf b, v, rec;
 	struct got g;
 	size_t i;
 
 	(void)state;
-	buf_init(&b, 1 << 20);
+	buf_init(&b, 32 << 20);
 	for (i = 0; i < sizeof(damaged) / sizeof(*damaged); i++) {
 		buf_reset(&b);
 		member(&b, "pax", 'x', damaged[i], strlen(damaged[i]));
@@ -621,6 +621,44 @@ pax_corners(void **state)
 	assert_string_equal(g.text.p, "f x 5 [user.a]\nf y 5 [user.b]\n"
 	    "f z 5 [system.posix_acl_access]\nf renamed 5\n");
 	buf_fini(&g.text);
+	/* names as GNU tar and libarchive spell them */
+	buf_reset(&b);
+	pax(&b, 'x', "SCHILY.xattr.user.a%3Db%25", "1");
+	member(&b, "x", '0', "hello", 5);
+	pax(&b, 'x', "SCHILY.xattr.user.%20c%", "1");
+	pax(&b, 'x', "LIBARCHIVE.xattr.user.%20c%25", "aGk");
+	member(&b, "y", '0', "hello", 5);
+	/* several headers before one entry, a global one between them */
+	pax(&b, 'x', "path", "first");
+	pax(&b, 'x', "SCHILY.xattr.user.a", "1");
+	pax(&b, 'g', "comment", "nobody's");
+	pax(&b, 'x', "SCHILY.xattr.user.b", "1");
+	pax(&b, 'x', "path", "second");
+	member(&b, "w", '0', "hello", 5);
+	member(&b, "v", '0', "hello", 5);
+	end(&b);
+	look(&g, b.p, b.len, 1, false);
+	assert_int_equal(g.end, 0);
+	assert_string_equal(g.text.p, "f x 5 [user.a=b%]\nf y 5 [user. c%]\n"
+	    "f second 5 [user.a] [user.b]\nf v 5\n");
+	buf_fini(&g.text);
+	/* together they may not say more than one may */
+	buf_reset(&b);
+	buf_init(&v, 20 << 20);
+	while (v.len < 9 << 20)
+		buf_str(&v, "all the world is a stage ");
+	for (i = 0; i < 2; i++) {
+		buf_init(&rec, 20 << 20);
+		buf_printf(&rec, "%zu comment=%s\n", v.len + 17, v.p);
+		member(&b, "pax", 'x', rec.p, rec.len);
+		buf_fini(&rec);
+	}
+	buf_fini(&v);
+	member(&b, "v", '0', "hello", 5);
+	end(&b);
+	look(&g, b.p, b.len, 1, false);
+	assert_int_equal(g.end, CALA_INTEGRITY);
+	buf_fini(&g.text);
 	/* 16 MiB and one byte announced, none there */
 	buf_reset(&b);
 	head(&b, "pax", 'x', TAR_PAX_MAX + 1);
@@ -632,6 +670,44 @@ pax_corners(void **state)
 	look(&g, b.p, b.len, 1, false);
 	assert_int_equal(g.end, CALA_INCOMPLETE);
 	buf_fini(&g.text);
+	buf_fini(&b);
+}
+
+/* What a global header says holds until another one says it again. */
+static void
+globals(void **state)
+{
+	static const unsigned want[] = { 7, 7, 9, 0 };
+	struct archive_read how = { .jobs = 1 };
+	struct err e = ERR_INIT;
+	const struct entry *en;
+	struct content *c;
+	struct source *in;
+	struct reader *r;
+	struct buf b;
+	size_t i;
+
+	(void)state;
+	buf_init(&b, 1 << 20);
+	pax(&b, 'g', "uid", "7");
+	member(&b, "a", '0', "hello", 5);
+	pax(&b, 'g', "comment", "nothing new about the owner");
+	member(&b, "b", '0', "hello", 5);
+	pax(&b, 'x', "uid", "9");
+	member(&b, "c", '0', "hello", 5);
+	pax(&b, 'g', "uid", "");
+	member(&b, "d", '0', "hello", 5);
+	end(&b);
+	in = source_mem(b.p, b.len, &e);
+	assert_non_null(in);
+	assert_non_null(r = archive_reader(in, &how, &lg, &e));
+	for (i = 0; i < sizeof(want) / sizeof(*want); i++) {
+		assert_int_equal(reader_next(r, &en, &c, &e), 1);
+		assert_int_equal(en->uid, want[i]);
+	}
+	assert_int_equal(reader_next(r, &en, &c, &e), 0);
+	reader_close(r);
+	source_close(in);
 	buf_fini(&b);
 }
 
@@ -801,6 +877,7 @@ main(void)
 		cmocka_unit_test(wrappings), cmocka_unit_test(marks),
 		cmocka_unit_test(ends), cmocka_unit_test(hostile_names),
 		cmocka_unit_test(numbers), cmocka_unit_test(pax_corners),
+		cmocka_unit_test(globals),
 		cmocka_unit_test(acls), cmocka_unit_test(bad_maps),
 		cmocka_unit_test(limits), cmocka_unit_test(zips),
 	};
