@@ -20,6 +20,7 @@ enum {
 	PIECES = 16,
 	BUDGET = 40 << 20,              /* of pieces; the window is beside it */
 	CHUNK = 256 << 10,
+	UNIT = 1 << 20,
 	FLOW_IN = 1 << 20, FLOW_OUT = 4 << 20
 };
 
@@ -27,8 +28,10 @@ struct piece {
 	struct job job;
 	const struct decoder *codec;
 	void *ctx;
-	unsigned char *in, *out;
-	size_t in_len, in_cap, out_len, out_cap, given;
+	unsigned char *in, *out;        /* buffers */
+	size_t in_cap, out_cap;
+	const unsigned char *src;       /* in in */
+	size_t in_len, out_len, given;
 	bool good;
 };
 
@@ -40,7 +43,7 @@ struct unwrap {
 	struct pool *pool;
 	struct piece piece[PIECES];
 	size_t slots, first, n;         /* ring of pieces in order */
-	size_t caps;                    /* bytes of all their buffers */
+	size_t caps;                    /* bytes of all buffers, win's too */
 
 	unsigned char *win;             /* read but not cut yet */
 	size_t at, end, cap;
@@ -56,7 +59,7 @@ piece_run(struct job *j)
 {
 	struct piece *p = (struct piece *)j;
 
-	p->good = p->ctx != NULL && p->codec->piece(p->ctx, p->in, p->in_len,
+	p->good = p->ctx != NULL && p->codec->piece(p->ctx, p->src, p->in_len,
 	    p->out, p->out_len);
 }
 
@@ -82,6 +85,7 @@ need(struct unwrap *u, size_t n, struct err *e)
 			if ((p = realloc(u->win, cap)) == NULL)
 				return err_oom(e);
 			u->win = p;
+			u->caps += cap - u->cap;
 			u->cap = cap;
 		}
 		k = source_read(u->in, u->win + u->end, CHUNK, e);
@@ -124,6 +128,8 @@ grow(struct unwrap *u, unsigned char **p, size_t *cap, size_t n)
 	*p = NULL;
 	u->caps -= *cap;
 	*cap = 0;
+	/* sizes differ from piece to piece: do not grow for each */
+	n = (n + UNIT - 1) / UNIT * UNIT;
 	if ((q = malloc(n)) == NULL)
 		return false;
 	*p = q;
@@ -132,28 +138,87 @@ grow(struct unwrap *u, unsigned char **p, size_t *cap, size_t n)
 	return true;
 }
 
-/* Buffers for a piece.  1; 0 when others must be done first; -1. */
+static void
+shed(struct unwrap *u, struct piece *p)
+{
+	u->caps -= p->in_cap + p->out_cap;
+	free(p->in);
+	free(p->out);
+	p->in = p->out = NULL;
+	p->in_cap = p->out_cap = 0;
+}
+
+/*
+ * Buffers for the next piece: those of whichever idle slot has the largest, so
+ * that few of them, touched already, go round.  1; 0 when pieces under way must
+ * be done first; -1.
+ */
 static int
 lease(struct unwrap *u, struct piece *p, size_t in, size_t out, struct err *e)
 {
-	size_t i, more = (p->in_cap < in ? in - p->in_cap : 0) +
-	    (p->out_cap < out ? out - p->out_cap : 0);
+	struct piece *q;
+	struct piece was;
+	size_t i, more;
 
-	if (u->caps + more > BUDGET) {
-		if (u->n > 0)
-			return 0;
-		for (i = 0; i < u->slots; i++) {
-			free(u->piece[i].in);
-			free(u->piece[i].out);
-			u->piece[i].in = u->piece[i].out = NULL;
-			u->piece[i].in_cap = u->piece[i].out_cap = 0;
-		}
-		u->caps = 0;
+	for (i = u->n + 1; i < u->slots; i++) {
+		q = &u->piece[(u->first + i) % u->slots];
+		if (q->out_cap <= p->out_cap)
+			continue;
+		was = *p;
+		p->in = q->in;
+		p->out = q->out;
+		p->in_cap = q->in_cap;
+		p->out_cap = q->out_cap;
+		q->in = was.in;
+		q->out = was.out;
+		q->in_cap = was.in_cap;
+		q->out_cap = was.out_cap;
 	}
-	if (!grow(u, &p->in, &p->in_cap, in) ||
-	    !grow(u, &p->out, &p->out_cap, out > 0 ? out : 1))
+	more = (p->in_cap < in ? in - p->in_cap : 0) +
+	    (p->out_cap < out ? out - p->out_cap : 0);
+	if (u->caps + more > BUDGET)
+		for (i = u->n + 1; i < u->slots; i++)
+			shed(u, &u->piece[(u->first + i) % u->slots]);
+	if (u->caps + more > BUDGET && u->n > 0)
+		return 0;
+	if (!grow(u, &p->out, &p->out_cap, out > 0 ? out : 1))
 		return err_oom(e);
 	return 1;
+}
+
+/*
+ * The n bytes at the front of the window become p's: by giving it the window
+ * and keeping what follows them, or by copying them, whichever is less.
+ */
+static int
+hand(struct unwrap *u, struct piece *p, size_t n, struct err *e)
+{
+	size_t tail = u->end - u->at - n, cap = p->in_cap;
+	unsigned char *from = u->win + u->at, *in = p->in;
+
+	p->in_len = n;
+	if (n <= tail) {
+		if (!grow(u, &p->in, &p->in_cap, n))
+			return err_oom(e);
+		memcpy(p->in, from, n);
+		p->src = p->in;
+		u->at += n;
+		return 0;
+	}
+	if (!grow(u, &in, &cap, tail + CHUNK)) {
+		p->in = NULL;
+		p->in_cap = 0;
+		return err_oom(e);
+	}
+	memcpy(in, from + n, tail);
+	p->in = u->win;
+	p->in_cap = u->cap;
+	p->src = from;
+	u->win = in;
+	u->cap = cap;
+	u->at = 0;
+	u->end = tail;
+	return 0;
 }
 
 /* Cut and submit pieces while there is room for more. */
@@ -183,15 +248,14 @@ top_up(struct unwrap *u, struct err *e)
 			p = &u->piece[(u->first + u->n) % u->slots];
 			if ((r = lease(u, p, c.len, c.out, e)) != 1)
 				return r;
+			if (hand(u, p, c.len, e) == -1)
+				return -1;
 			if (p->ctx == NULL)
 				p->ctx = u->codec->ctx_new();
-			memcpy(p->in, u->win + u->at, c.len);
-			p->in_len = c.len;
 			p->out_len = c.out;
 			p->given = 0;
 			p->codec = u->codec;
 			p->job.run = piece_run;
-			u->at += c.len;
 			u->n++;
 			pool_submit(u->pool, &p->job);
 			break;
@@ -227,7 +291,7 @@ go_stream(struct unwrap *u, struct err *e)
 		return err_oom(e);
 	for (i = 0; i < u->n; i++) {
 		p = &u->piece[(u->first + i) % u->slots];
-		memcpy(all + k, p->in, p->in_len);
+		memcpy(all + k, p->src, p->in_len);
 		k += p->in_len;
 	}
 	if (u->end > u->at)
