@@ -106,7 +106,7 @@ shown(struct job *j, const struct conf *c, const struct conf_section *s,
 	    it->form == KEY_PLAIN;
 
 	if (j->reveal && token) {
-		if (conf_secret(c, s, it->name, &plain, e) == -1)
+		if (conf_secret_here(c, s, it->name, &plain, e) == -1)
 			return -1;
 		buf_add(out, plain.p, plain.len);
 		secret_free(&plain);

@@ -2,11 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/err.h"
 #include "base/stop.h"
 #include "base/str.h"
@@ -102,6 +105,36 @@ out:
 	return ret;
 }
 
+/*
+ * systemd gives a service its credentials by an ACL; the mode's group bits are
+ * then the ACL's mask, not what the group may do.  May only we and root read
+ * it?  (Format: linux/posix_acl_xattr.h.)
+ */
+static bool
+acl_private(int fd, const struct stat *st)
+{
+	enum { USER = 2, GROUP_OBJ = 4, GROUP = 8 };
+	unsigned char x[4 + 32 * 8];
+	unsigned tag, perm, id;
+	ssize_t n, i;
+
+	n = fgetxattr(fd, "system.posix_acl_access", x, sizeof(x));
+	if ((st->st_mode & 07) != 0 || n < 4 || n % 8 != 4 ||
+	    get_le32(x) != 2)
+		return false;
+	for (i = 4; i < n; i += 8) {
+		tag = get_le16(x + i);
+		perm = get_le16(x + i + 2);
+		id = get_le32(x + i + 4);
+		if (perm == 0)
+			continue;
+		if (tag == GROUP_OBJ || tag == GROUP ||
+		    (tag == USER && id != 0 && id != geteuid()))
+			return false;
+	}
+	return true;
+}
+
 int
 secret_read_file(struct secret *s, const char *path, struct err *e)
 {
@@ -127,7 +160,7 @@ secret_read_file(struct secret *s, const char *path, struct err *e)
 		    str_q(path), st.st_uid);
 		goto out;
 	}
-	if ((st.st_mode & 077) != 0) {
+	if ((st.st_mode & 077) != 0 && !acl_private(fd, &st)) {
 		err_set(e, CALA_AUTH,
 		    "secret file %s: mode %04o lets group or others read it",
 		    str_q(path), st.st_mode & 07777);

@@ -34,8 +34,8 @@ void secret_free(struct secret *);
  * secret_read_fd(s, fd, what, e): all of fd, at most SECRET_MAX bytes, less
  * one trailing newline.
  * secret_read_file(s, path, e): the same from a file that must be regular,
- * not a symlink, owned by us or root and closed to group and others
- * (CALA_AUTH otherwise, with a hint).
+ * not a symlink, owned by us or root and closed to group and others, also by
+ * its ACL (CALA_AUTH otherwise, with a hint).
  */
 int  secret_read_fd(struct secret *, int, const char *, struct err *);
 int  secret_read_file(struct secret *, const char *, struct err *);

@@ -116,12 +116,21 @@ struct conf_item {
 const struct conf_item *conf_item(const struct conf_section *, size_t);
 
 /*
- * conf_secret(c, s, key, out, e): the decrypted value of a secret key: plain,
- * "enc:v1:…", from KEY-file or from KEY-command (run without a shell, stdin
- * /dev/null, 30 seconds).  1 when set, 0 when not, -1 with err (CALA_AUTH:
- * wrong or missing secret key).
+ * conf_secret(c, s, key, out, e): the value of a secret key, from the first of
+ * these that has one: CALA_<KEY>_FD, CALA_<KEY>_FILE or CALA_<KEY>_COMMAND in
+ * the environment (not for members of maps), the credential cala.NAME.KEY in
+ * $CREDENTIALS_DIRECTORY, the configuration, and PBS_PASSWORD or KOPIA_PASSWORD
+ * in the environment.  The configuration has it plain, as "enc:v1:…", in
+ * KEY-file (closed to group and others), or KEY-command prints it (run without
+ * a shell, stdin /dev/null, at most 30 seconds; any other status than 0 is a
+ * failure).  A descriptor can be read once.
+ * 1 when set, 0 when not, -1 with err: CALA_AUTH for a wrong or missing secret
+ * key or file, CALA_USAGE when a required one is nowhere.
+ * conf_secret_here: only what the configuration says; 0 also when required.
  */
 int conf_secret(const struct conf *, const struct conf_section *,
+    const char *, struct secret *, struct err *);
+int conf_secret_here(const struct conf *, const struct conf_section *,
     const char *, struct secret *, struct err *);
 
 /*

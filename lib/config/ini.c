@@ -13,8 +13,8 @@
 #include "base/str.h"
 
 /*
- * inih asks for lines.  It gets headings as "[x]" (their names stay with us),
- * and values with every byte that it would take for a comment, a blank or a
+ * inih asks for lines.  It gets headings as "[x]" and keys as "k" (their names
+ * stay with us), and values with every byte that it would take for a comment, a blank or a
  * letter of some locale written as 0x01 and two letters; long ones continue in
  * further lines, as inih's multi-line values do.
  */
@@ -292,10 +292,13 @@ look(struct reader *r, const char *s, size_t n, char *str, size_t room)
 		;
 	if (i == n || s[i] == ';' || key == 0)
 		return "neither [section], comment nor key = value";
-	if (key + 16 > room || key > 160)
+	if (key > INI_KEY)
 		return "the name of the key is too long";
 	i++;
 	ini_value(s + i, n - i, &from, &len);
+	/* inih cuts names at 49 bytes: the key stays with us, too. */
+	buf_reset(&r->key);
+	buf_add(&r->key, s, key);
 	buf_reset(&r->enc);
 	escape(&r->enc, s + i + from, len);
 	if (r->enc.failed) {
@@ -304,9 +307,8 @@ look(struct reader *r, const char *s, size_t n, char *str, size_t room)
 	}
 	r->off = 0;
 	r->first = true;
-	memcpy(str, s, key);
-	str[key] = '=';
-	piece(r, str, room, key + 1);
+	memcpy(str, "k=", 2);
+	piece(r, str, room, 2);
 	return NULL;
 }
 
@@ -342,11 +344,10 @@ take(void *ctx, const char *section, const char *name, const char *value)
 	struct reader *r = ctx;
 
 	(void)section;
+	(void)name;
 	if (r->first) {
 		r->first = false;
-		buf_reset(&r->key);
 		buf_reset(&r->raw);
-		buf_str(&r->key, name);
 	}
 	unescape(&r->raw, value);
 	if (r->off < r->enc.len)

@@ -22,6 +22,7 @@ struct err;
 
 enum {
 	INI_LINE = 128 << 10,           /* longest line, bytes */
+	INI_KEY = 280,                  /* longest key */
 	INI_FILE = 16 << 20             /* longest file */
 };
 

@@ -169,14 +169,12 @@ exposed(const struct build *b, const struct conf_item *it)
 static int
 limited(struct build *b, const struct raw *r, const struct key *k)
 {
-	size_t max = k->type == KEY_PRUNE ? (size_t)KEY_PRUNE_MAX :
-	    strcmp(k->name, "tags") == 0 ? (size_t)KEY_TAGS_MAX :
-	    (size_t)KEY_LIST_MAX;
+	size_t max = key_most(k);
 
 	if (count(r->s, k) < max)
 		return 0;
 	problem_add(b->bad, r->file, r->line, "%s: more than %zu of them",
-	    problem_label(r->s, r->key), max);
+	    problem_label(r->s, k->name), max);
 	return -1;
 }
 
@@ -196,6 +194,18 @@ value(struct build *b, const struct raw *r, const struct key *k,
 	buf_init(&out, 2 * INI_LINE);
 	if ((k->flags & (KEY_LIST | KEY_MAP)) != 0 && limited(b, r, k) == -1)
 		goto out;
+	if ((k->flags & KEY_MAP) != 0) {
+		char member[KEY_NAME_MAX];
+
+		snprintf(member, sizeof(member), "%.*s",
+		    (int)(base(name, form) - strlen(k->name) - 1),
+		    name + strlen(k->name) + 1);
+		if (key_member(k, member, &e) == -1) {
+			problem_add(b->bad, r->file, r->line, "%s: %s",
+			    problem_label(r->s, name), e.msg);
+			goto out;
+		}
+	}
 	/* An encrypted value is judged once it is decrypted. */
 	if ((k->flags & KEY_SECRET) != 0 && form == KEY_PLAIN &&
 	    str_begins(text, CRYPT_PREFIX)) {
@@ -344,8 +354,8 @@ complete(struct build *b, struct conf_section *s)
 		disk = conf_disk(s);
 	for (i = 0; (k = key_nth(i)) != NULL; i++) {
 		if (strcmp(k->section, s->kind) != 0 ||
-		    (k->flags & KEY_REQUIRED) == 0)
-			continue;
+		    (k->flags & (KEY_REQUIRED | KEY_SECRET)) != KEY_REQUIRED)
+			continue;       /* a secret may come from elsewhere */
 		/* Without a disk one line is enough. */
 		if (strcmp(k->name, "disk") != 0 && !key_applies(k, disk))
 			continue;

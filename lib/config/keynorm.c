@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include "base/buf.h"
+#include "base/code.h"
 #include "base/err.h"
 #include "base/secret.h"
 #include "base/str.h"
@@ -177,6 +178,10 @@ norm_url(const struct key *k, const char *v, struct buf *out, struct err *e)
 
 	if (length(k, v, e) == -1)
 		return -1;
+	/* Before anything quotes the value: it may be a password. */
+	if (strchr(v, '@') != NULL)
+		return err_set(e, CALA_USAGE,
+		    "a user or password in the URL is not used");
 	if (strncasecmp(v, "https://", 8) == 0)
 		host = v + 8;
 	else if (strncasecmp(v, "http://", 7) == 0)
@@ -185,9 +190,6 @@ norm_url(const struct key *k, const char *v, struct buf *out, struct err *e)
 		return err_set(e, CALA_USAGE,
 		    "'%s' begins with neither https:// nor http://", str_q(v));
 	n = strcspn(host, "/");
-	if (memchr(host, '@', n) != NULL)
-		return err_set(e, CALA_USAGE,
-		    "a user or password in the URL is not used");
 	if (n == 0 || host[0] == ':' || strpbrk(host, " \t?#") != NULL)
 		return err_set(e, CALA_USAGE, "'%s' is not a URL of a server",
 		    str_q(v));
@@ -422,6 +424,42 @@ norm_command(const struct key *k, const char *v, struct err *e)
 	return 0;
 }
 
+static int
+norm_base64(const struct key *k, const char *v, struct err *e)
+{
+	struct buf b;
+	int ret;
+
+	buf_init(&b, 65536);
+	ret = b64_get(&b, v, strlen(v));
+	if (ret == 0 && (b.len < k->min || b.len > k->max))
+		ret = -1;
+	secret_wipe(b.p, b.len);
+	buf_fini(&b);
+	return ret == 0 ? 0 : err_set(e, CALA_USAGE,
+	    "not %ju bytes in base64", (uintmax_t)k->min);
+}
+
+/* The variables of restic, and the tags of a snapshot or an object. */
+int
+key_member(const struct key *k, const char *name, struct err *e)
+{
+	size_t n = strlen(name), max = strcmp(k->name, "environment") == 0 ||
+	    k->disk == NULL || strcmp(k->disk, "s3") != 0 ? 255 : 128;
+
+	if (n == 0 || n > max)
+		return err_set(e, CALA_USAGE,
+		    "the name of a member has %zu bytes, must have 1 to %zu",
+		    n, max);
+	if (strcmp(k->name, "environment") == 0 &&
+	    (strspn(name, ALNUM "_") != n || isdigit((unsigned char)*name)))
+		return err_set(e, CALA_USAGE,
+		    "'%s' can't be the name of a variable", str_q(name));
+	if (!str_utf8(name, n))
+		return err_set(e, CALA_USAGE, "not valid UTF-8");
+	return 0;
+}
+
 int
 key_norm(const struct key *k, const char *v, struct buf *out, struct err *e)
 {
@@ -489,6 +527,11 @@ key_norm(const struct key *k, const char *v, struct buf *out, struct err *e)
 		break;
 	case KEY_COMMAND:
 		ret = norm_command(k, v, e);
+		if (ret == 0)
+			buf_str(out, v);
+		break;
+	case KEY_BASE64:
+		ret = norm_base64(k, v, e);
 		if (ret == 0)
 			buf_str(out, v);
 		break;

@@ -14,6 +14,7 @@
 #define FORMATS "tar tar.gz|tar_gz|tgz tar.xz|tar_xz tar.lz|tar_lzip " \
 	"tar.bz2|tar_bz2 tar.lz4|tar_lz4 tar.zst|tar_zstd zip 7z|seven_zip"
 #define FOLDERS "local ddup-bak btrfs zfs"
+#define NETWORK "s3 restic proxmox-backup-server kopia"
 
 /* Rows that the retention of several sections shares. */
 #define KEEP(section)							\
@@ -53,6 +54,15 @@
 	{ section, NULL, "compression-level", KEY_LEVEL, 0, 0, 22,	\
 	    LEVELS, "best_speed", "one of four names, or a number" }
 
+/* The same, of disks behind a network (s3.md §2.10). */
+#define PATIENCE(section, disk)						\
+	{ section, disk, "retries", KEY_COUNT, 0, 0, 100, NULL, "10",	\
+	    "how often a failed request is tried again" },		\
+	{ section, disk, "timeout", KEY_DURATION, 0, 1, 86400, NULL,	\
+	    "120", "how long to wait for an answer" },			\
+	{ section, disk, "stall-timeout", KEY_DURATION, 0, 1, 604800,	\
+	    NULL, "30m", "give up when nothing moves for so long" }
+
 /* Rows of [cala] that a server may set for itself. */
 #define HOOKS(section)							\
 	{ section, NULL, "snapshot", KEY_ENUM, 0, 0, 0, "auto yes no",	\
@@ -74,6 +84,7 @@ static const struct key table[] = {
 	{ "cala", NULL, "archive-format", KEY_ENUM, 0, 0, 0, FORMATS,
 	    "tar.zst", "format of archives on local disks" },
 	TUNING("cala"),
+	PATIENCE("cala", NULL),
 	HOOKS("cala"),
 	{ "cala", NULL, "ignore", KEY_PATTERN, KEY_LIST, 1, 4096, NULL, NULL,
 	    "gitignore pattern for every server" },
@@ -120,6 +131,7 @@ static const struct key table[] = {
 	{ "configuration", NULL, "ignore", KEY_PATTERN, KEY_LIST, 1, 4096,
 	    NULL, NULL, "gitignore pattern; may repeat" },
 	TUNING("configuration"),
+	PATIENCE("configuration", NETWORK),
 
 	{ "configuration", FOLDERS, "backup-directory", KEY_PATH, 0, 0, 0,
 	    NULL, "/var/lib/pterodactyl/backups", "where its backups live" },
@@ -128,6 +140,9 @@ static const struct key table[] = {
 
 	{ "configuration", "ddup-bak", "compression-format", KEY_ENUM, 0, 0, 0,
 	    "none deflate gzip brotli", "deflate", "how chunks are stored" },
+	{ "configuration", "ddup-bak", "chunk-size", KEY_SIZE, 0, 4096,
+	    64 << 20, NULL, "1MiB",
+	    "size of chunks on average, of a new repository" },
 	{ "configuration", "ddup-bak", "chunker", KEY_ENUM, 0, 0, 0,
 	    "fastcdc fixed", "fastcdc", "where files are cut" },
 
@@ -155,20 +170,56 @@ static const struct key table[] = {
 	    "compression of the tar" },
 	{ "configuration", "s3", "part-size", KEY_SIZE, 0, 5000000, 5 * GIB,
 	    NULL, "1GiB", "largest part of an upload" },
+	{ "configuration", "s3", "exact-parts", KEY_BOOL, 0, 0, 0, NULL, "no",
+	    "parts of exactly part-size, for providers that need it" },
+	{ "configuration", "s3", "max-parts", KEY_COUNT, 0, 1, 10000, NULL,
+	    "10000", "parts of an upload that the provider allows" },
 	{ "configuration", "s3", "storage-class", KEY_TEXT, 0, 1, 255, NULL,
 	    NULL, "storage class of new objects" },
+	{ "configuration", "s3", "tags", KEY_TEXT, KEY_MAP, 0, 256, NULL, NULL,
+	    "tags of new objects, at most 10" },
+	{ "configuration", "s3", "unsigned-payload", KEY_BOOL, 0, 0, 0, NULL,
+	    "no", "don't sign the bytes of uploads over TLS" },
+	{ "configuration", "s3", "anonymous", KEY_BOOL, 0, 0, 0, NULL, "no",
+	    "no credentials, no signature" },
+	{ "configuration", "s3", "imds", KEY_BOOL, 0, 0, 0, NULL, "no",
+	    "ask the EC2 instance for credentials" },
+	{ "configuration", "s3", "object-lock-mode", KEY_ENUM, 0, 0, 0,
+	    "none governance compliance", "none",
+	    "how new objects are locked by the store" },
+	{ "configuration", "s3", "object-lock-retention", KEY_DURATION, 0, 1, 0,
+	    NULL, NULL, "how long the store keeps new objects locked" },
+	{ "configuration", "s3", "object-lock-legal-hold", KEY_BOOL, 0, 0, 0,
+	    NULL, "no", "put a legal hold on new objects" },
+	{ "configuration", "s3", "expected-bucket-owner", KEY_TEXT, 0, 1, 64,
+	    NULL, NULL, "refuse a bucket of another account" },
+	{ "configuration", "s3", "requester-pays", KEY_BOOL, 0, 0, 0, NULL,
+	    "no", "accept the costs of requests" },
 	{ "configuration", "s3", "sse", KEY_ENUM, 0, 0, 0,
 	    "none AES256 aws:kms aws:kms:dsse customer", "none",
 	    "server-side encryption" },
 	{ "configuration", "s3", "sse-kms-key-id", KEY_TEXT, 0, 1, 2048, NULL,
 	    NULL, "id of the KMS key" },
-	{ "configuration", "s3", "sse-customer-key", KEY_TEXT, KEY_SECRET, 44,
-	    44, NULL, NULL, "32 bytes in base64, for sse = customer" },
+	{ "configuration", "s3", "sse-customer-key", KEY_BASE64, KEY_SECRET,
+	    32, 32, NULL, NULL, "32 bytes in base64, for sse = customer" },
+	{ "configuration", "s3", "sse-bucket-key", KEY_BOOL, 0, 0, 0, NULL,
+	    "no", "one KMS key of the bucket in place of one an object" },
+	{ "configuration", "s3 proxmox-backup-server restic", "cacert",
+	    KEY_PATH, KEY_READ, 0, 0, NULL, NULL,
+	    "PEM file of CAs; default: the system's trust store" },
+	{ "configuration", "s3 proxmox-backup-server", "tls-verify", KEY_BOOL,
+	    0, 0, 0, NULL, "yes", "no: trust any certificate" },
 
 	{ "configuration", "restic", "repository", KEY_TEXT, KEY_REQUIRED, 3,
 	    255, NULL, NULL, "repository as restic names it" },
 	{ "configuration", "restic", "retry-lock-seconds", KEY_COUNT, 0, 0,
 	    604800, NULL, "0", "how long to wait for restic's lock" },
+	{ "configuration", "restic", "pack-size", KEY_SIZE, 0, 4 << 20,
+	    128 << 20, NULL, "16MiB", "size of new packs, in whole MiB" },
+	{ "configuration", "restic", "compression", KEY_ENUM, 0, 0, 0,
+	    "auto off max", "auto", "how new packs are compressed" },
+	{ "configuration", "restic kopia", "cache-directory", KEY_PATH, 0, 0,
+	    0, NULL, NULL, "its cache; default: below /var/cache/cala" },
 	{ "configuration", "restic", "environment", KEY_TEXT,
 	    KEY_MAP | KEY_SECRET, 0, 65535, NULL, NULL,
 	    "variables for restic: RESTIC_PASSWORD, ..." },
@@ -189,6 +240,15 @@ static const struct key table[] = {
 	{ "configuration", "proxmox-backup-server kopia", "fingerprint",
 	    KEY_FINGERPRINT, 0, 0, 0, NULL, NULL,
 	    "SHA-256 of the certificate; default: the system's trust store" },
+	{ "configuration", "proxmox-backup-server", "encryption-key", KEY_TEXT,
+	    KEY_SECRET, 1, 16384, NULL, NULL,
+	    "a key file of Proxmox, to encrypt new backups with" },
+	{ "configuration", "proxmox-backup-server", "encryption-password",
+	    KEY_TEXT, KEY_SECRET, 1, 1024, NULL, NULL,
+	    "password of the encryption key" },
+	{ "configuration", "proxmox-backup-server", "master-public-key",
+	    KEY_PATH, KEY_READ, 0, 0, NULL, NULL,
+	    "PEM file: who may recover the encryption key" },
 	{ "configuration", "proxmox-backup-server", "backup-id-prefix",
 	    KEY_TEXT, 0, 1, 255, NULL, "calagopus",
 	    "what backup ids begin with" },
@@ -304,24 +364,31 @@ key_nth(size_t i)
 	return i < ROWS ? &table[i] : NULL;
 }
 
+/* Which rows may be meant. */
+struct among {
+	const struct key *v;
+	size_t n;
+	const char *section, *disk;     /* NULL: any */
+};
+
 /*
  * The row whose name is the n characters at name (hyphens already), for a
  * map: what stands before the dot.
  */
 static const struct key *
-row(const char *section, const char *disk, const char *name, size_t n)
+row(const struct among *a, const char *name, size_t n)
 {
-	const char *dot = memchr(name, '.', n);
+	const char *section = a->section, *dot = memchr(name, '.', n);
 	size_t i, base = dot != NULL ? (size_t)(dot - name) : n;
 	const struct key *k;
 
-	for (i = 0; i < ROWS; i++) {
-		k = &table[i];
+	for (i = 0; i < a->n; i++) {
+		k = &a->v[i];
 		if (section != NULL && strcmp(k->section, section) != 0)
 			continue;
 		if (strlen(k->name) != base || memcmp(k->name, name, base) != 0)
 			continue;
-		if (!key_applies(k, disk))
+		if (!key_applies(k, a->disk))
 			continue;
 		if ((dot != NULL) != ((k->flags & KEY_MAP) != 0) ||
 		    (dot != NULL && base + 1 == n))
@@ -360,8 +427,7 @@ without(const char *s, size_t n, const char *suffix)
 }
 
 static const struct key *
-find(const char *section, const char *disk, const char *s,
-    enum key_form *form)
+find(const struct among *a, const char *s, enum key_form *form)
 {
 	static const struct { const char *suffix; enum key_form form; } t[] = {
 		{ "-file", KEY_FROM_FILE }, { "-command", KEY_FROM_COMMAND },
@@ -378,37 +444,57 @@ find(const char *section, const char *disk, const char *s,
 	for (i = 0; i < (dot != NULL ? 2 : 4); i++) {
 		if ((cut = without(s, n, t[i].suffix)) == 0)
 			continue;
-		k = row(section, disk, s, cut);
+		k = row(a, s, cut);
 		if (k == NULL || (k->flags & KEY_SECRET) == 0)
 			continue;
 		*form = t[i].form;
 		return k;
 	}
 	*form = KEY_PLAIN;
-	return row(section, disk, s, n);
+	return row(a, s, n);
 }
 
 const struct key *
 key_find(const char *section, const char *disk, const char *name)
 {
+	const struct among a = { table, ROWS, section, disk };
 	char s[KEY_NAME_MAX];
 	enum key_form form;
 
-	if (hyphens(name, s) == -1)
-		return NULL;
-	return find(section, disk, s, &form);
+	return hyphens(name, s) == -1 ? NULL : find(&a, s, &form);
+}
+
+const struct key *
+key_among(const struct key *v, size_t n, const char *name)
+{
+	const struct among a = { v, n, NULL, NULL };
+	char s[KEY_NAME_MAX];
+	enum key_form form;
+
+	return hyphens(name, s) == -1 ? NULL : find(&a, s, &form);
 }
 
 enum key_form
 key_spell(const struct key *k, const char *name, char out[KEY_NAME_MAX])
 {
+	const struct among a = { k, 1, NULL, NULL };
 	enum key_form form = KEY_PLAIN;
 
 	if (hyphens(name, out) == -1)
 		out[0] = '\0';
 	else
-		find(k->section, NULL, out, &form);
+		(void)find(&a, out, &form);
 	return form;
+}
+
+size_t
+key_most(const struct key *k)
+{
+	if (k->type == KEY_PRUNE)
+		return 50;
+	if (strcmp(k->name, "tags") == 0)
+		return strcmp(k->disk, "s3") == 0 ? 10 : 50;
+	return KEY_LIST_MAX;
 }
 
 bool
@@ -438,17 +524,29 @@ key_secretive(const char *name)
 	return false;
 }
 
+static const char *const types[] = {
+	"text", "path", "bool", "count", "size", "rate", "duration", "enum",
+	"url", "uuid", "cron", "fingerprint", "token-id", "user@host",
+	"reference", "pattern", "command", "level", "prune", "base64"
+};
+
 const char *
 key_type_name(enum key_type t)
 {
-	static const char *const names[] = {
-		"text", "path", "bool", "count", "size", "rate", "duration",
-		"enum", "url", "uuid", "cron", "fingerprint", "token-id",
-		"user@host", "reference", "pattern", "command", "level",
-		"prune"
-	};
+	return types[t];
+}
 
-	return names[t];
+int
+key_type_of(const char *name, enum key_type *out)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(types) / sizeof(*types); i++)
+		if (strcmp(types[i], name) == 0) {
+			*out = (enum key_type)i;
+			return 0;
+		}
+	return -1;
 }
 
 static void

@@ -35,7 +35,8 @@ enum key_type {
 	KEY_PATTERN,            /* a gitignore line */
 	KEY_COMMAND,            /* a program and its arguments */
 	KEY_LEVEL,              /* compression: a name of four, or 0..22 */
-	KEY_PRUNE               /* six cron fields, then names of nodes */
+	KEY_PRUNE,              /* six cron fields, then names of nodes */
+	KEY_BASE64              /* of min..max bytes */
 };
 
 enum {
@@ -43,7 +44,8 @@ enum {
 	KEY_LIST = 2,           /* may repeat; values accumulate */
 	KEY_MAP = 4,            /* NAME.member = value */
 	KEY_REQUIRED = 8,       /* the disk can't work without it */
-	KEY_COMMA = 16          /* a list whose line may name several */
+	KEY_COMMA = 16,         /* a list whose line may name several */
+	KEY_READ = 32           /* a path of a file that must be there */
 };
 
 struct key {
@@ -64,11 +66,9 @@ struct key {
 enum key_form { KEY_PLAIN, KEY_FROM_FILE, KEY_FROM_COMMAND };
 
 enum {
-	KEY_NAME_MAX = 160,     /* longest key with member and suffix, NUL */
+	KEY_NAME_MAX = 288,     /* longest key with member and suffix, NUL */
 	KEY_TITLE_MAX = 255,    /* characters of a section's name */
-	KEY_LIST_MAX = 10000,   /* values of one list */
-	KEY_PRUNE_MAX = 50,     /* prune-jobs (calagopus.md §2.3) */
-	KEY_TAGS_MAX = 50       /* members of tags (calagopus.md §2.5) */
+	KEY_LIST_MAX = 10000    /* values of one list */
 };
 
 /*
@@ -80,6 +80,9 @@ enum {
  */
 const struct key *key_find(const char *, const char *, const char *);
 const struct key *key_nth(size_t);
+
+/* key_among(rows, n, name): the same among n rows of a foreign disk. */
+const struct key *key_among(const struct key *, size_t, const char *);
 
 /*
  * key_spell(k, name, out): name, with which k was found, as it is written
@@ -111,13 +114,25 @@ int  key_norm(const struct key *, const char *, struct buf *, struct err *);
 int  key_check(const struct key *, const char *, struct err *);
 
 /*
+ * key_most(k): how many values a list, or members a map, may have
+ * (calagopus.md §2.3, §2.5; s3.md §4).
+ * key_member(k, name, e): may a member of the map have this name?
+ */
+size_t key_most(const struct key *);
+int    key_member(const struct key *, const char *, struct err *);
+
+/*
  * key_info(disk, b): append the JSON array of a disk's keys for `info`: name,
  * type, required, secret, list, map, min, max, choices[], default, help.
  */
 void key_info(const char *, struct buf *);
 
-/* key_type_name(t): "text", "path", … as in key_info. */
+/*
+ * key_type_name(t): "text", "path", … as in key_info.  key_type_of(name, &t):
+ * back again; -1 when there is none of that name.
+ */
 const char *key_type_name(enum key_type);
+int key_type_of(const char *, enum key_type *);
 
 /*
  * key_secretive(name): does a key of this name look like a secret (SECRET,

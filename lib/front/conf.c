@@ -78,6 +78,7 @@ front_conf_paths(const struct front *f, struct conf_paths *p)
 
 	memset(p, 0, sizeof(*p));
 	p->driver = has_driver;
+	p->env = env;
 	p->system = "/etc/cala";
 	p->file = f->config_file != NULL ? f->config_file :
 	    env("CALA_CONFIG");
