@@ -97,6 +97,18 @@ missed(struct finds *f, struct ask *a, int code, struct err *e)
 	return 0;
 }
 
+/* The driver's lines name it and are escaped by it. */
+static void
+say(const struct job_env *env, const char *said)
+{
+	if (*said == '\0' || env->log->out == NULL)
+		return;
+	log_hold(env->log);
+	fputs(said, env->log->out);
+	fflush(env->log->out);
+	log_release(env->log);
+}
+
 int
 finds_ask(const struct job_env *env, const struct conf_section *const *cfgs,
     size_t n, const char *server, bool raw, struct finds *f, struct err *e)
@@ -138,6 +150,13 @@ finds_ask(const struct job_env *env, const struct conf_section *const *cfgs,
 	    e) == -1)
 		goto out;
 	for (i = 0; i < n; i++) {
+		/* One unreadable record must not hide all the others. */
+		if (t[i].code == CALA_PARTIAL) {
+			say(env, a[i].said.p);
+			log_warn(env->log, "configuration %s: not everything "
+			    "there could be read", str_q(conf_name(cfgs[i])));
+			continue;
+		}
 		if (t[i].code != 0 && missed(f, &a[i], t[i].code, e) == -1)
 			goto out;
 		if (t[i].code == 0 && a[i].said.len > 0 && env->verbose > 0)
@@ -192,13 +211,7 @@ finds_free(struct finds *f)
 void
 miss_say(const struct job_env *env, const struct miss *m)
 {
-	/* The driver's lines name it and are escaped by it. */
-	if (m->said[0] != '\0' && env->log->out != NULL) {
-		log_hold(env->log);
-		fputs(m->said, env->log->out);
-		fflush(env->log->out);
-		log_release(env->log);
-	}
+	say(env, m->said);
 	if (m->why[0] != '\0' || m->said[0] == '\0')
 		log_note(env->log, "configuration %s can't be asked: %s",
 		    str_q(conf_name(m->cfg)), m->why[0] != '\0' ? m->why :

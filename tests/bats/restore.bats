@@ -163,3 +163,18 @@ tree() {
 	exec 7>&-
 	wait
 }
+
+@test "one unreadable record does not hide the other backups: said, exit 3" {
+	second=$(cala backup survival)
+	echo '{bad' >"keep/$id.json"
+	run --separate-stderr cala list survival
+	[ "$status" -eq 3 ]
+	[[ $output == *"$second"* ]]
+	[[ $stderr == *"$id.json"* ]]
+	rm -r srv/world
+	run --separate-stderr cala restore survival latest
+	[ "$status" -eq 3 ]
+	[ -f srv/world/region/r.0.0.mca ]
+	run --separate-stderr cala status survival
+	[ "$status" -eq 3 ]
+}
