@@ -223,32 +223,44 @@ foreign(const struct driver_call *call, const struct local_file *f,
 	return 0;
 }
 
+/* 1: rec is what stands beside f, 0: nothing does, -1: it can't be read. */
+static int
+recorded(int dirfd, const struct local_file *f, struct record *rec,
+    struct err *e)
+{
+	char name[LOCAL_NAME];
+	struct buf b;
+	int ret = -1;
+
+	buf_init(&b, RECORD_MAX);
+	snprintf(name, sizeof(name), "%s.json", f->uuid);
+	if (file_slurp(&b, dirfd, name, e) == -1) {
+		if (e->code == CALA_NOTFOUND) {
+			err_clear(e);
+			ret = 0;
+		}
+	} else if (record_get(rec, b.p, b.len, name, e) == 0) {
+		ret = 1;
+		if (strcmp(rec->uuid, f->uuid) != 0) {
+			ret = err_set(e, CALA_INTEGRITY, "%s: describes "
+			    "backup %s", name, rec->uuid);
+			record_fini(rec);
+		}
+	}
+	buf_fini(&b);
+	return ret;
+}
+
 int
 local_record(struct driver_call *call, int dirfd, const struct local_file *f,
     struct record *rec, struct err *e)
 {
-	char name[LOCAL_NAME];
 	struct err why = ERR_INIT;
-	struct buf b;
-	int ret = 0;
+	int r = recorded(dirfd, f, rec, &why);
 
-	buf_init(&b, RECORD_MAX);
-	snprintf(name, sizeof(name), "%s.json", f->uuid);
-	if (file_slurp(&b, dirfd, name, &why) == -1) {
-		if (why.code != CALA_NOTFOUND)
-			log_warn(call->log, "%s", why.msg);
-		ret = foreign(call, f, rec, e);
-	} else if (record_get(rec, b.p, b.len, name, &why) == -1) {
+	if (r == -1)
 		log_warn(call->log, "%s", why.msg);
-		ret = foreign(call, f, rec, e);
-	} else if (strcmp(rec->uuid, f->uuid) != 0) {
-		log_warn(call->log, "%s: describes backup %s", name,
-		    rec->uuid);
-		record_fini(rec);
-		ret = foreign(call, f, rec, e);
-	}
-	buf_fini(&b);
-	return ret;
+	return r == 1 ? 0 : foreign(call, f, rec, e);
 }
 
 int
@@ -366,19 +378,27 @@ local_remove(struct driver_call *call, struct record *rec, struct err *e)
 {
 	struct local_file f;
 	struct record now;
-	bool locked;
-	int dirfd, lock = -1, ret = -1;
+	bool locked = false;
+	int dirfd, lock = -1, ret = -1, r;
 
 	if ((dirfd = local_open(call, false, e)) == -1)
 		return -1;
 	if ((lock = file_lock(dirfd, LOCAL_LOCK, call->driver->name,
 	    LOCAL_WAIT, e)) == -1 ||
-	    local_find(dirfd, rec->uuid, &f, e) == -1 ||
-	    local_record(call, dirfd, &f, &now, e) == -1)
+	    local_find(dirfd, rec->uuid, &f, e) == -1)
 		goto out;
+	/* Nobody knows whether it is locked. */
+	if ((r = recorded(dirfd, &f, &now, e)) == -1) {
+		err_ctx(e, "backup %s is kept, its record can't be read",
+		    rec->uuid);
+		err_hint(e, "remove %s.json first if it may go", rec->uuid);
+		goto out;
+	}
 	/* Somebody may have locked it since it was looked up. */
-	locked = now.locked;
-	record_fini(&now);
+	if (r == 1) {
+		locked = now.locked;
+		record_fini(&now);
+	}
 	if (locked) {
 		err_set(e, CALA_PROTECTED, "backup %s is locked", rec->uuid);
 		goto out;

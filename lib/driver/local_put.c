@@ -223,14 +223,16 @@ open_part(struct put *p, struct err *e)
 		if (afile_open(&p->data, p->dirfd, p->call->backup, e) == -1)
 			return -1;
 		/*
-		 * A sweeper may have come between creation and lock.  Where
-		 * there are no locks, age alone protects the file.
+		 * A sweeper may have come between creation and lock: it holds
+		 * the lock until the name is gone.  Where there are no locks,
+		 * age alone protects the file.
 		 */
-		if (flock(p->data.fd, LOCK_EX | LOCK_NB) == -1 &&
-		    errno != EWOULDBLOCK)
+		if (flock(p->data.fd, LOCK_EX | LOCK_NB) == -1) {
+			if (errno != EWOULDBLOCK)
+				return 0;
+		} else if (fstat(p->data.fd, &st) == 0 && st.st_nlink > 0) {
 			return 0;
-		if (fstat(p->data.fd, &st) == 0 && st.st_nlink > 0)
-			return 0;
+		}
 		afile_abort(&p->data);
 	}
 	return err_set(e, CALA_FAIL, "temporary files vanish as soon as they "
@@ -319,8 +321,11 @@ local_part(const char *name)
 	return strcmp(p, ".part") == 0;
 }
 
-/* Is nobody writing name any more?  Its lock says so, or its age. */
-static bool
+/*
+ * Is nobody writing name any more?  Its lock says so, or its age.  A descriptor
+ * that holds the lock, so that nobody begins before it is removed, or -1.
+ */
+static int
 dead(int dirfd, const char *name)
 {
 	struct timespec now = when_now();
@@ -331,7 +336,7 @@ dead(int dirfd, const char *name)
 	fd = openat(dirfd, name,
 	    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd == -1)
-		return false;
+		return -1;
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
 		old = st.st_mtim.tv_sec < now.tv_sec - STALE;
 		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
@@ -341,8 +346,10 @@ dead(int dirfd, const char *name)
 		else
 			ret = errno != EWOULDBLOCK && old;
 	}
+	if (ret)
+		return fd;
 	close(fd);
-	return ret;
+	return -1;
 }
 
 int
@@ -350,7 +357,7 @@ local_sweep(struct driver_call *call, int dirfd, bool dry, size_t *n,
     struct err *e)
 {
 	struct dirent *d;
-	int fd, ret = 0;
+	int fd, held, ret = 0;
 	DIR *dp;
 
 	fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -361,16 +368,16 @@ local_sweep(struct driver_call *call, int dirfd, bool dry, size_t *n,
 		return -1;
 	}
 	errno = 0;
-	while ((d = readdir(dp)) != NULL) {
-		if (local_part(d->d_name) && dead(dirfd, d->d_name)) {
+	while (ret == 0 && (d = readdir(dp)) != NULL) {
+		if (local_part(d->d_name) &&
+		    (held = dead(dirfd, d->d_name)) != -1) {
 			log_step(call->log, "%s %s, left by an interrupted "
 			    "run", dry ? "would remove" : "removing",
 			    d->d_name);
 			if (!dry && unlinkat(dirfd, d->d_name, 0) == -1 &&
-			    errno != ENOENT) {
+			    errno != ENOENT)
 				ret = err_sys(e, "remove %s", d->d_name);
-				break;
-			}
+			close(held);
 			++*n;
 		}
 		errno = 0;

@@ -137,8 +137,7 @@ take_all(struct intake *in, struct err *e)
 			return err_sys(e, "read the stream");
 		if (n == 0)
 			return 0;
-		if ((in->proof != NULL &&
-		    proof_feed(in->proof, p, (size_t)n, e) == -1) ||
+		if (proof_feed(in->proof, p, (size_t)n, e) == -1 ||
 		    sink_used(in->sink, (size_t)n, e) == -1)
 			return -1;
 	}
@@ -198,8 +197,12 @@ ask_stream(struct run *r, struct intake *in, struct err *e)
 		    "stored");
 		return err_hint(e, "--allow-empty stores it nevertheless");
 	}
-	if (r->no_check)
+	if (r->no_check) {
+		/* Kept as it is, but nobody may take it for whole. */
+		in->partial |= f->proof == PROOF_WRONG ||
+		    f->proof == PROOF_NONE;
 		return 0;
+	}
 	if (f->proof == PROOF_WRONG)
 		return err_set(e, CALA_INTEGRITY, "the stream contradicts "
 		    "itself: %s; nothing stored",
@@ -253,11 +256,11 @@ put_stream(struct run *r, struct err *e)
 		return err_hint(e, "pipe an archive into it, or name the "
 		    "command that makes one behind '--'");
 	}
-	if ((!r->no_check && (in.proof = proof_new(false, e)) == NULL) ||
+	if ((in.proof = proof_new(false, e)) == NULL ||
 	    r->d->put_begin(&r->call, &in.sink, e) == -1 ||
 	    (r->rest.v != NULL && start_producer(r, &in, e) == -1) ||
 	    take_all(&in, e) == -1 ||
-	    (in.proof != NULL && proof_end(in.proof, &in.facts, e) == -1))
+	    proof_end(in.proof, &in.facts, e) == -1)
 		goto out;
 	/*
 	 * The first cause is what helps: a producer that failed explains why
@@ -336,7 +339,9 @@ verb_put(struct run *r, struct err *e)
 	if (!rec.complete && log_warnings(r->call.log) == 0)
 		log_warn(r->call.log, "%s: stored, but partial: %" PRIu64
 		    " warnings", rec.uuid, rec.warnings_count);
-	ret = record_print(&rec, e);
+	if ((ret = record_print(&rec, e)) == -1)
+		err_ctx(e, "backup %s is stored, but its record can't be "
+		    "told", rec.uuid);
 out:
 	record_fini(&rec);
 	r->call.record = NULL;

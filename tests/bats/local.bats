@@ -230,6 +230,34 @@ tar_formats='tar tar.gz tar.xz tar.lz tar.bz2 tar.lz4 tar.zst'
 	d get -b $U 2>/dev/null | tar -tf - >/dev/null
 }
 
+@test "a backup whose record can't be read is not removed: it may be locked" {
+	sample src
+	cala-pack -C src . | d put -s "$S" --uuid "$U" --lock >rec
+	echo '{bad' >"$store/$U.json"
+	run d rm -b "$U"
+	[ "$status" -eq 14 ]
+	[ -f "$store/$U.tar.zst" ]
+	rm "$store/$U.json"
+	d rm -b "$U"
+	[ ! -e "$store/$U.tar.zst" ]
+}
+
+@test "--no-check keeps a cut archive, but never as a whole one" {
+	seq 200000 >src
+	for f in tar tar.gz tar.zst zip; do
+		cala-pack -f "$f" src >whole
+		head -c $(($(stat -c %s whole) - 20000)) whole >cut
+		run d put -s "$S" --uuid "$U" <cut
+		[ "$status" -eq 4 ]
+		run --separate-stderr d put -s "$S" --uuid "$U" --no-check <cut
+		echo "$f: $status $stderr"
+		[ "$status" -eq 3 ]
+		[ "$(jq .complete <<<"$output")" = false ]
+		cmp cut "$store/$U.$f"
+		d rm -b "$U"
+	done
+}
+
 @test "a record alone is invisible, and goes after a day" {
 	tree
 	tar -C t -cf - . | d put -s $S --uuid $U
