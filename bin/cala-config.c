@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "config/crypt.h"
 #include "config/edit.h"
+#include "config/lint.h"
 #include "front/conf.h"
 #include "front/prompt.h"
 
@@ -459,30 +460,7 @@ change(struct job *j, struct edit *ed, const char *verb, struct err *e)
 static int
 lint(struct job *j, struct err *e)
 {
-	const struct conf_section *s;
-	struct conf *c = NULL;
-	struct err one = ERR_INIT;
-	const char *ref;
-	size_t i, k, bad = 0;
-
-	if (front_conf(&j->f, &c, e) == -1)
-		return -1;
-	for (i = 0; i < 4; i++)
-		for (k = 0; (s = conf_nth(c, levels[i], k)) != NULL; k++) {
-			ref = conf_get(s, "configuration");
-			if (ref == NULL ||
-			    conf_section(c, "configuration", ref) != NULL)
-				continue;
-			err_set(&one, CALA_USAGE, "%s: [%s \"%s\"] "
-			    "configuration: there is no configuration '%s'",
-			    conf_where(s, "configuration"), levels[i],
-			    str_q(conf_name(s)), str_q(ref));
-			log_error(&j->f.log, &one);
-			bad++;
-		}
-	conf_free(c);
-	return bad == 0 ? 0 : err_set(e, CALA_USAGE,
-	    "%zu dangling reference%s", bad, bad == 1 ? "" : "s");
+	return conf_lint(&j->paths, &j->f.log, e);
 }
 
 static int

@@ -336,6 +336,20 @@ out:
 	buf_fini(&text);
 }
 
+/* Is there a line for it that was found wrong?  One error is enough. */
+static bool
+tried(const struct build *b, const struct conf_section *s,
+    const struct key *k)
+{
+	size_t i;
+
+	for (i = 0; i < b->nraw; i++)
+		if (b->raw[i].s == s && *b->raw[i].text != '\0' &&
+		    key_find(k->section, conf_disk(s), b->raw[i].key) == k)
+			return true;
+	return false;
+}
+
 /* What can be judged only now: required keys, exposed secrets, UUIDs. */
 static void
 complete(struct build *b, struct conf_section *s)
@@ -359,7 +373,7 @@ complete(struct build *b, struct conf_section *s)
 		/* Without a disk one line is enough. */
 		if (strcmp(k->name, "disk") != 0 && !key_applies(k, disk))
 			continue;
-		if (item_find(s, k->name) == NULL)
+		if (item_find(s, k->name) == NULL && !tried(b, s, k))
 			problem_add(b->bad, s->file, s->line, "%s: %s is missing",
 			    problem_label(s, NULL), k->name);
 	}

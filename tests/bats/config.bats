@@ -60,7 +60,7 @@ setup() {
 
 @test "a plain secret in a file that others can read is refused" {
 	printf 'secret-key = hunter2hunter2\n' >>"$CALA_CONFIG"
-	sed -i 's/disk = local/disk = s3\nbucket = b/' "$CALA_CONFIG"
+	sed -i 's/disk = local/disk = s3\nbucket = b\naccess-key = k/' "$CALA_CONFIG"
 	run --separate-stderr cala-config lint
 	[ "$status" -eq 2 ]
 	[[ "$stderr" == *"plain secret"* ]]
