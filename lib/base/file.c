@@ -37,6 +37,11 @@ file_write_all(int fd, const void *v, size_t n)
 			return -1;
 		p += k;
 		n -= (size_t)k;
+		/* A pipe took part of it before the signal came. */
+		if (n > 0 && stop_signal() != 0) {
+			errno = EINTR;
+			return -1;
+		}
 	}
 	return 0;
 }

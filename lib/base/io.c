@@ -192,6 +192,8 @@ sink_used(struct sink *s, size_t n, struct err *e)
 	return 0;
 }
 
+enum { DIRECT = 64 * 1024 };            /* copying less is cheaper */
+
 int
 sink_write(struct sink *s, const void *v, size_t n, struct err *e)
 {
@@ -199,6 +201,16 @@ sink_write(struct sink *s, const void *v, size_t n, struct err *e)
 	size_t room;
 	void *to;
 
+	if (s->direct != NULL && n >= DIRECT) {
+		if (again(s, e) == -1)
+			return -1;
+		if (s->direct(s, v, n, e) == -1) {
+			s->failed = true;
+			return -1;
+		}
+		s->pos += n;
+		return 0;
+	}
 	while (n > 0) {
 		if ((to = sink_space(s, &room, e)) == NULL)
 			return -1;
@@ -276,12 +288,9 @@ struct fd_sink {
 };
 
 static int
-fd_flush(struct fd_sink *f, struct err *e)
+fd_put(struct fd_sink *f, const void *p, size_t n, struct err *e)
 {
-	size_t n = f->n;
-
-	f->n = 0;
-	if (n == 0 || file_write_all(f->fd, f->buf, n) == 0)
+	if (n == 0 || file_write_all(f->fd, p, n) == 0)
 		return 0;
 	if (errno == EINTR && stop_check(e) == -1)
 		return -1;
@@ -289,6 +298,23 @@ fd_flush(struct fd_sink *f, struct err *e)
 	if (errno == EPIPE)
 		e->code = CALA_SIGNAL + SIGPIPE;
 	return -1;
+}
+
+static int
+fd_flush(struct fd_sink *f, struct err *e)
+{
+	size_t n = f->n;
+
+	f->n = 0;
+	return fd_put(f, f->buf, n, e);
+}
+
+static int
+fd_direct(struct sink *s, const void *p, size_t n, struct err *e)
+{
+	struct fd_sink *f = (struct fd_sink *)s;
+
+	return fd_flush(f, e) == -1 ? -1 : fd_put(f, p, n, e);
 }
 
 static void *
@@ -353,6 +379,7 @@ sink_fd(int fd, bool own, const char *name, struct err *e)
 		return NULL;
 	}
 	f->s.ops = &ops;
+	f->s.direct = fd_direct;
 	f->fd = fd;
 	f->own = own;
 	return &f->s;

@@ -65,6 +65,11 @@ struct sink {
 	uint64_t pos;           /* bytes taken so far */
 	bool failed;            /* sticky: later calls fail at once */
 	bool committed;
+	/*
+	 * NULL, or: all n bytes at once, past the buffer (flushed before),
+	 * where that saves copying them; sink_write uses it.
+	 */
+	int (*direct)(struct sink *, const void *, size_t, struct err *);
 };
 
 /*

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -17,6 +18,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/opt.h"
+#include "base/stop.h"
 #include "base/str.h"
 
 /* A sink whose n-th call of used fails, and which counts what it is told. */
@@ -66,7 +68,7 @@ static const struct sink_ops shaky_ops =
 static void
 failure_sticks(void **state)
 {
-	struct shaky k = { { &shaky_ops, 0, false, false }, 2, 0, 0, 0, "" };
+	struct shaky k = { { .ops = &shaky_ops }, 2, 0, 0, 0, "" };
 	struct err e = ERR_INIT, later = ERR_INIT;
 	char text[100] = { 0 };
 
@@ -108,6 +110,57 @@ broken_pipe(void **state)
 }
 
 static void
+on_usr1(int sig)
+{
+	stop_set(sig);
+}
+
+struct interrupter {
+	pthread_t whom;
+	int fd;
+};
+
+/* A pipe that is full shows that the writer is inside write(2). */
+static void *
+interrupt(void *arg)
+{
+	struct interrupter *i = arg;
+	int n = 0;
+
+	while (ioctl(i->fd, FIONREAD, &n) == 0 && n < 65536)
+		usleep(1000);
+	pthread_kill(i->whom, SIGUSR1);
+	return NULL;
+}
+
+static void
+stuck_pipe(void **state)
+{
+	static char much[200000];
+	struct sigaction sa = { .sa_handler = on_usr1 };
+	struct err e = ERR_INIT;
+	struct interrupter i;
+	pthread_t thread;
+	struct sink *s;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	i.whom = pthread_self();
+	i.fd = fds[0];
+	assert_int_equal(sigaction(SIGUSR1, &sa, NULL), 0);
+	s = sink_fd(fds[1], true, "pipe", &e);
+	assert_int_equal(pthread_create(&thread, NULL, interrupt, &i), 0);
+	/* Nobody reads: only the signal can end this. */
+	assert_int_equal(sink_write(s, much, sizeof(much), &e), -1);
+	assert_int_equal(e.code, CALA_SIGNAL + SIGUSR1);
+	pthread_join(thread, NULL);
+	stop_set(0);
+	sink_free(s);
+	close(fds[0]);
+}
+
+static void
 descriptors(void **state)
 {
 	static char in[300001], out[300001];
@@ -126,7 +179,12 @@ descriptors(void **state)
 	assert_true(fd != -1);
 	assert_int_equal(unlink(name), 0);
 	s = sink_fd(fd, false, name, &e);
-	assert_ok(sink_write(s, in, sizeof(in), &e), &e);
+	/* Small and large ones keep their order, buffered or not. */
+	assert_ok(sink_write(s, in, 100, &e), &e);
+	assert_ok(sink_write(s, in + 100, 200000, &e), &e);
+	assert_true(s->pos == 200100);
+	assert_ok(sink_write(s, in + 200100, 7, &e), &e);
+	assert_ok(sink_write(s, in + 200107, sizeof(in) - 200107, &e), &e);
 	assert_ok(sink_commit(s, &e), &e);
 	assert_true(s->pos == sizeof(in) && s->committed);
 	sink_free(s);
@@ -414,7 +472,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(failure_sticks),
-		cmocka_unit_test(broken_pipe), cmocka_unit_test(descriptors),
+		cmocka_unit_test(broken_pipe), cmocka_unit_test(stuck_pipe),
+		cmocka_unit_test(descriptors),
 		cmocka_unit_test(warnings_counted), cmocka_unit_test(levels),
 		cmocka_unit_test(long_messages), cmocka_unit_test(help_fits),
 		cmocka_unit_test(option_errors), cmocka_unit_test(json_edges),
