@@ -12,22 +12,27 @@
 #include "base/pool.h"
 #include "base/stop.h"
 
-enum { MIB = 1 << 20, FIXED = 18 * MIB, USUAL = 64 * MIB, USUAL_JOBS = 4,
+enum { MIB = 1 << 20, STEP = MIB, FIXED = 18 * MIB, USUAL = 64 * MIB, USUAL_JOBS = 4,
     JOBS_MAX = 512 };
 
 /*
- * A frame's two buffers.  in_hot and out_hot are how many of their bytes may
- * have been touched and so count as memory; they stay hot when the slot is
- * free, until somebody needs the room.
+ * A stretch of address space for one end of a frame.  hot is how many of its
+ * bytes may have been touched and so count as memory; they stay hot when the
+ * area is free, because the kernel's fresh pages cost as much as compressing,
+ * until somebody needs the room.
  */
+struct area {
+	unsigned char *p;
+	size_t hot;
+};
+
 struct slot {
 	struct job job;         /* first: the pool hands it back */
 	struct frames *f;
-	unsigned char *in, *out;
-	size_t in_hot, out_hot;
+	struct area in, out;    /* p is NULL while there is none */
 	size_t in_len, out_len;
 	size_t cap;             /* of out, for this frame */
-	size_t out_was;         /* out_hot before it */
+	size_t out_was;         /* out.hot before it */
 	uint32_t sum;
 	bool failed;
 	struct err e;
@@ -43,11 +48,13 @@ struct frames {
 	struct indexw *index;
 	struct pool *pool;
 	uint64_t budget, used;
-	size_t out_max;         /* of a mapping */
+	size_t area_size;
 	unsigned nslots;
 	struct slot *slots;
-	struct slot **free;     /* a stack, so that warm buffers come first */
+	struct slot **free;
 	unsigned nfree;
+	struct area *spare;     /* two a slot, whether lent or here */
+	unsigned nspare;
 	struct slot **line;     /* frames on their way, a ring in order */
 	unsigned head, nline;
 	struct slot *fill;      /* being filled, or NULL */
@@ -75,6 +82,13 @@ full(const struct press_cost *c, unsigned jobs)
 {
 	/* Most compress to a quarter or are shorter than the longest. */
 	return (jobs + 2) * (uint64_t)(c->hard + c->hard / 4);
+}
+
+static uint64_t
+most(const struct press_cost *c, unsigned jobs)
+{
+	/* Nothing compresses, and every frame is as long as it may be. */
+	return (jobs + 2) * least(c);
 }
 
 int
@@ -108,8 +122,8 @@ frames_plan(const struct archive_write *how, int level,
 		    MIB));
 	p->jobs = jobs;
 	p->budget = limit - fixed;
-	if (p->budget > full(&c, jobs))
-		p->budget = full(&c, jobs);
+	if (p->budget > most(&c, jobs))
+		p->budget = most(&c, jobs);
 	p->total = fixed + p->budget;
 	return 0;
 }
@@ -142,25 +156,51 @@ compress(struct job *j)
 	void *ctx = ctx_take(f, &s->e);
 
 	if (f->index != NULL)
-		s->sum = (uint32_t)XXH64(s->in, s->in_len, 0);
-	s->failed = ctx == NULL || f->press->run(ctx, s->in, s->in_len,
-	    s->out, s->cap, &s->out_len, &s->e) == -1;
+		s->sum = (uint32_t)XXH64(s->in.p, s->in_len, 0);
+	s->failed = ctx == NULL || f->press->run(ctx, s->in.p, s->in_len,
+	    s->out.p, s->cap, &s->out_len, &s->e) == -1;
 	if (ctx != NULL)
 		ctx_give(f, ctx);
 }
 
-/* Give the pages behind keep bytes back; returns how many were hot. */
-static size_t
-cool(unsigned char *p, size_t *hot, size_t keep)
+/* The least hot one that is hot enough for n bytes, or else the hottest. */
+static struct area
+area_take(struct frames *f, size_t n)
 {
-	size_t was = *hot;
+	unsigned i, best = 0;
+	size_t hot, least;
+	struct area a;
 
+	for (i = 1; i < f->nspare; i++) {
+		hot = f->spare[i].hot;
+		least = f->spare[best].hot;
+		if (least < n ? hot > least : hot >= n && hot < least)
+			best = i;
+	}
+	a = f->spare[best];
+	f->spare[best] = f->spare[--f->nspare];
+	return a;
+}
+
+static void
+area_give(struct frames *f, struct area *a)
+{
+	if (a->p != NULL)
+		f->spare[f->nspare++] = *a;
+	a->p = NULL;
+	a->hot = 0;
+}
+
+/* Give the pages behind keep bytes back. */
+static void
+cool(struct frames *f, struct area *a, size_t keep)
+{
 	keep = (keep + 4095) & ~(size_t)4095;
-	if (was <= keep)
-		return 0;
-	madvise(p + keep, was - keep, MADV_DONTNEED);
-	*hot = keep;
-	return was - keep;
+	if (a->hot <= keep)
+		return;
+	madvise(a->p + keep, a->hot - keep, MADV_DONTNEED);
+	f->used -= a->hot - keep;
+	a->hot = keep;
 }
 
 /* The head of the line has run: pass it on. */
@@ -181,10 +221,10 @@ pass(struct frames *f, struct err *e)
 		/* It compressed worse than its samples. */
 		if ((ctx = ctx_take(f, e)) == NULL)
 			return -1;
-		ret = f->press->stream(ctx, s->in, s->in_len, f->next, e);
+		ret = f->press->stream(ctx, s->in.p, s->in_len, f->next, e);
 		ctx_give(f, ctx);
 	} else {
-		ret = sink_write(f->next, s->out, s->out_len, e);
+		ret = sink_write(f->next, s->out.p, s->out_len, e);
 	}
 	if (ret == -1)
 		return -1;
@@ -196,8 +236,10 @@ pass(struct frames *f, struct err *e)
 	hot = s->out_len == 0 ? s->cap : s->out_len;
 	if (hot < s->out_was)
 		hot = s->out_was;
-	f->used -= s->out_hot - hot;
-	s->out_hot = hot;
+	f->used -= s->out.hot - hot;
+	s->out.hot = hot;
+	area_give(f, &s->in);
+	area_give(f, &s->out);
 	f->head = (f->head + 1) % f->nslots;
 	f->nline--;
 	f->free[f->nfree++] = s;
@@ -219,26 +261,46 @@ wait_head(struct frames *f, struct err *e)
 	return pass(f, e);
 }
 
+/* Free at most n bytes that nobody needs just now; false: there are none. */
+static bool
+spare_some(struct frames *f, uint64_t n)
+{
+	struct slot *s;
+	struct area *a;
+	unsigned i;
+
+	for (i = 0; i < f->nspare; i++) {
+		a = &f->spare[i];
+		if (a->hot == 0)
+			continue;
+		/* In whole pages, and at least one. */
+		cool(f, a, a->hot > n ? (a->hot - (size_t)n) & ~(size_t)4095 :
+		    0);
+		return true;
+	}
+	/* What has been compressed waits as its result alone. */
+	for (i = 1; i < f->nline; i++) {
+		s = f->line[(f->head + i) % f->nslots];
+		if (s->in.p != NULL && pool_done(f->pool, &s->job) &&
+		    s->out_len > 0) {
+			area_give(f, &s->in);
+			return true;
+		}
+	}
+	return false;
+}
+
 /* n more bytes will be hot: make room for them. */
 static int
 reserve(struct frames *f, size_t n, struct err *e)
 {
-	unsigned i;
-
 	while (f->used + n > f->budget) {
-		for (i = 0; i < f->nfree; i++)
-			if (f->free[i]->in_hot + f->free[i]->out_hot > 0)
-				break;
-		if (i < f->nfree) {
-			f->used -= cool(f->free[i]->in, &f->free[i]->in_hot,
-			    0);
-			f->used -= cool(f->free[i]->out,
-			    &f->free[i]->out_hot, 0);
-		} else if (f->nline == 0) {
+		if (spare_some(f, f->used + n - f->budget))
+			continue;
+		if (f->nline == 0)
 			break;
-		} else if (wait_head(f, e) == -1) {
+		if (wait_head(f, e) == -1)
 			return -1;
-		}
 	}
 	f->used += n;
 	return 0;
@@ -254,9 +316,8 @@ start(struct frames *f, struct err *e)
 			return -1;
 	s = f->free[--f->nfree];
 	f->fill = s;
+	s->in = area_take(f, f->cost.hard);
 	s->in_len = 0;
-	if (f->cost.hard > s->in_hot)
-		return reserve(f, f->cost.hard - s->in_hot, e);
 	return 0;
 }
 
@@ -267,26 +328,22 @@ cut(struct frames *f, struct err *e)
 	size_t more;
 
 	f->fill = NULL;
-	/* The whole was reserved; this much was used. */
-	if (s->in_hot < s->in_len) {
-		f->used -= f->cost.hard - s->in_len;
-		s->in_hot = s->in_len;
-	} else if (s->in_hot < f->cost.hard) {
-		f->used -= f->cost.hard - s->in_hot;
-	}
+	s->cap = f->press->room(s->in.p, s->in_len);
+	if (s->cap > f->area_size)
+		s->cap = f->area_size;
+	s->out = area_take(f, s->cap);
+	s->out_was = s->out.hot;
+	more = s->cap > s->out.hot ? s->cap - s->out.hot : 0;
 	/* A longer frame was here before, and may never come again. */
-	if (s->in_hot > s->in_len + s->in_len / 2)
-		f->used -= cool(s->in, &s->in_hot, s->in_len);
-	s->cap = f->press->room(s->in, s->in_len);
-	if (s->cap > f->out_max)
-		s->cap = f->out_max;
-	s->out_was = s->out_hot;
-	more = s->cap > s->out_hot ? s->cap - s->out_hot : 0;
+	if (f->used + more > f->budget)
+		cool(f, &s->in, s->in_len);
 	if (reserve(f, more, e) == -1) {
+		area_give(f, &s->in);
+		area_give(f, &s->out);
 		f->free[f->nfree++] = s;
 		return -1;
 	}
-	s->out_hot += more;
+	s->out.hot += more;
 	s->out_len = 0;
 	s->failed = false;
 	s->job.run = compress;
@@ -302,14 +359,26 @@ static void *
 fr_space(struct sink *sink, size_t *n, struct err *e)
 {
 	struct frames *f = (struct frames *)sink;
+	size_t room, more;
+	struct slot *s;
 
 	if (f->fill != NULL && f->fill->in_len == f->cost.hard &&
 	    cut(f, e) == -1)
 		return NULL;
 	if (f->fill == NULL && start(f, e) == -1)
 		return NULL;
-	*n = f->cost.hard - f->fill->in_len;
-	return f->fill->in + f->fill->in_len;
+	s = f->fill;
+	room = f->cost.hard - s->in_len;
+	if (room > STEP)
+		room = STEP;
+	if (s->in_len + room > s->in.hot) {
+		more = s->in_len + room - s->in.hot;
+		if (reserve(f, more, e) == -1)
+			return NULL;
+		s->in.hot += more;
+	}
+	*n = room;
+	return s->in.p + s->in_len;
 }
 
 static int
@@ -358,18 +427,20 @@ fr_abort(struct sink *sink)
 	unsigned i;
 
 	pool_free(f->pool);
-	for (i = 0; i < f->nslots && f->slots != NULL; i++) {
-		if (f->slots[i].in != NULL)
-			munmap(f->slots[i].in, f->cost.hard);
-		if (f->slots[i].out != NULL)
-			munmap(f->slots[i].out, f->out_max);
+	for (i = 0; i < f->nslots && f->slots != NULL && f->spare != NULL;
+	    i++) {
+		area_give(f, &f->slots[i].in);
+		area_give(f, &f->slots[i].out);
 	}
+	for (i = 0; i < f->nspare; i++)
+		munmap(f->spare[i].p, f->area_size);
 	while (f->nctx > 0)
 		f->press->close(f->ctx[--f->nctx]);
 	pthread_mutex_destroy(&f->mu);
 	free(f->ctx);
 	free(f->slots);
 	free(f->free);
+	free(f->spare);
 	free(f->line);
 	free(f);
 }
@@ -396,7 +467,6 @@ frames_new(enum archive_format format, int level,
 	static const struct sink_ops ops =
 	    { fr_space, fr_used, fr_mark, fr_commit, fr_abort };
 	struct frames *f = calloc(1, sizeof(*f));
-	struct slot *s;
 	unsigned i;
 
 	if (f == NULL)
@@ -410,24 +480,25 @@ frames_new(enum archive_format format, int level,
 	f->index = index;
 	f->budget = plan->budget;
 	press_cost(format, level, &f->cost);
-	f->out_max = f->cost.hard + f->cost.hard / 8;
-	f->nslots = plan->jobs + 2;
+	f->area_size = f->cost.hard + f->cost.hard / 8;
+	/* One is filled while the others are on their way. */
+	f->nslots = plan->jobs + 1;
 	f->slots = calloc(f->nslots, sizeof(*f->slots));
 	f->free = calloc(f->nslots, sizeof(*f->free));
 	f->line = calloc(f->nslots, sizeof(*f->line));
+	f->spare = calloc(2 * f->nslots, sizeof(*f->spare));
 	f->ctx = calloc(plan->jobs + 1, sizeof(*f->ctx));
 	if (f->slots == NULL || f->free == NULL || f->line == NULL ||
-	    f->ctx == NULL)
+	    f->spare == NULL || f->ctx == NULL)
 		goto oom;
 	for (i = 0; i < f->nslots; i++) {
-		s = &f->slots[i];
-		s->f = f;
-		s->in = reserve_pages(f->cost.hard);
-		s->out = reserve_pages(f->out_max);
-		if (s->in == NULL || s->out == NULL)
-			goto oom;
-		f->free[f->nfree++] = s;
+		f->slots[i].f = f;
+		f->free[f->nfree++] = &f->slots[i];
 	}
+	for (; f->nspare < 2 * f->nslots; f->nspare++)
+		if ((f->spare[f->nspare].p = reserve_pages(f->area_size)) ==
+		    NULL)
+			goto oom;
 	if ((f->pool = pool_new(plan->jobs - 1, e)) == NULL) {
 		fr_abort(&f->sink);
 		return NULL;
