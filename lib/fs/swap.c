@@ -164,8 +164,10 @@ room(int fd, uint64_t need, const char *path, struct err *e)
 	have = (uint64_t)v.f_bavail * v.f_frsize;
 	if (have >= need)
 		return 0;
-	return err_set(e, CALA_NOSPACE, "%s: %s needed, %s free", str_q(path),
+	err_set(e, CALA_NOSPACE, "%s: %s needed, %s free", str_q(path),
 	    str_human(need, a), str_human(have, b));
+	return err_hint(e, "holes need less: 'cala get --raw ... | "
+	    "cala-unpack' without --expect tries it all the same");
 }
 
 static bool

@@ -8,6 +8,7 @@
 #include "job/job.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -41,6 +42,9 @@ unpack_args(const struct job_env *env, const struct conf_server *srv,
 		args_add(a, "--overwrite");
 	if (env->dry_run)
 		args_add(a, "--dry-run");
+	/* For the time that is left, and for room beside the old tree. */
+	if (b->rec.has_size && how->npaths == 0)
+		args_fmt(a, "--expect=%" PRIu64, b->rec.size);
 	args_fmt(a, "--id=%s", b->rec.uuid);
 	args_fmt(a, "--commit-fd=%d", commit);
 }

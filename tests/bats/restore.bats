@@ -178,3 +178,18 @@ tree() {
 	run --separate-stderr cala status survival
 	[ "$status" -eq 3 ]
 }
+
+@test "--truncate looks for room for both trees before it writes" {
+	[ "$(id -u)" = 0 ] || skip "only root can mount"
+	mkdir small
+	mount -t tmpfs -o size=2m tmpfs small || skip "no tmpfs here"
+	mkdir small/srv
+	echo mine >small/srv/mine
+	sed -i "s,^path = .*,path = $PWD/small/srv," cala.conf
+	run --separate-stderr cala restore survival "$id" --truncate
+	used=$(ls -A small small/srv)
+	umount small
+	[ "$status" -eq 16 ]
+	[[ $stderr == *"needed"* ]]
+	[ "$used" = "$(printf 'small:\nsrv\n\nsmall/srv:\nmine')" ]
+}
