@@ -41,6 +41,8 @@ struct lar {
 	 * an unknown charset stay bytes.
 	 */
 	locale_t utf8;
+	uint64_t announced;             /* entries, by the end of a zip ... */
+	bool wide;                      /* ... or their lower 16 bits */
 
 	struct entry entry;
 	struct content content;
@@ -75,6 +77,7 @@ zip_end(const unsigned char *p, size_t n, uint64_t size, struct zip_end *z)
 			return 1;
 	}
 	at = size - n + i;
+	z->wide = false;
 	z->entries = get_le16(q + 10);
 	z->dir_len = get_le32(q + 12);
 	z->dir = get_le32(q + 16);
@@ -91,6 +94,7 @@ zip_end(const unsigned char *p, size_t n, uint64_t size, struct zip_end *z)
 			q64 = p + (off64 - (size - n));
 			if (get_le32(q64) != 0x06064b50)
 				return 1;
+			z->wide = true;
 			z->entries = get_le64(q64 + 32);
 			z->dir_len = get_le64(q64 + 40);
 			z->dir = get_le64(q64 + 48);
@@ -409,6 +413,14 @@ finish(struct lar *l, struct err *e)
 		    (uintmax_t)f->entries, (uintmax_t)f->size,
 		    (uintmax_t)l->entries, (uintmax_t)l->size);
 	}
+	/* Two entries that share one place in the file come as one, too. */
+	if (f->format == ARCHIVE_ZIP && l->announced != (l->wide ? l->entries :
+	    l->entries & 0xffff)) {
+		f->proof = PROOF_WRONG;
+		return err_set(e, CALA_INTEGRITY, "the zip announces %ju "
+		    "entries; found were %ju", (uintmax_t)l->announced,
+		    (uintmax_t)l->entries);
+	}
 	f->counted = true;
 	f->entries = l->entries;
 	f->files = l->files;
@@ -509,8 +521,11 @@ ends(struct lar *l, bool zip, struct err *e)
 			    "end record is missing");
 		else if (zip_facts(&z, &l->facts) == -1)
 			err_set(e, CALA_INTEGRITY, "%s", l->facts.why);
-		else
+		else {
+			l->announced = z.entries;
+			l->wide = z.wide;
 			ret = 0;
+		}
 	} else if (size < 32)
 		err_set(e, CALA_INCOMPLETE, "the 7z is cut short");
 	else if (ranged_read(l->in, tail, 32, 0, e) == -1)

@@ -26,6 +26,7 @@ void lar_facts(struct reader *, struct archive_facts *);
  */
 struct zip_end {
 	uint64_t entries, dir, dir_len;
+	bool wide;                      /* zip64: entries is all of 64 bits */
 	const unsigned char *comment;   /* in tail */
 	size_t comment_len;
 };

@@ -252,3 +252,88 @@ PY
 	[ "$status" -eq 0 ] || [ "$status" -eq 3 ]
 	[ "$(ls -A outside)" = "$(printf 'canary\ndir\nsecret')" ]
 }
+
+@test "entries that are only announced cost nothing, and are missed" {
+	python3 - <<'PY'
+import io, struct, zipfile, zlib
+b = io.BytesIO()
+z = zipfile.ZipFile(b, "w", zipfile.ZIP_DEFLATED)
+z.writestr("f00000", bytes(10000000))
+z.close()
+d = b.getvalue()
+i = d.rindex(b"PK\5\6")
+n, l, o = struct.unpack("<HII", d[i + 10:i + 20])
+def end64(n, l, o):
+    return struct.pack("<IQHHIIQQQQ", 0x06064b50, 44, 45, 45, 0, 0, n, n, l, o) + \
+        struct.pack("<IIQI", 0x07064b50, 0, i, 1) + \
+        struct.pack("<IHHHHIIH", 0x06054b50, 0, 0, 0xffff, 0xffff, 0xffffffff, 0xffffffff, 0)
+open("many.zip", "wb").write(d[:i] + end64(10**9, l, o))
+open("directory.zip", "wb").write(d[:i] + end64(1, 2**62, o))
+# 2000 names for one place in the file
+m = b"".join(d[o:o + l].replace(b"f00000", b"f%05d" % k) for k in range(2000))
+open("overlap.zip", "wb").write(d[:o] + m +
+    struct.pack("<IHHHHIIH", 0x06054b50, 0, 0, 2000, 2000, len(m), o, 0))
+# the sizes in both headers are a lie
+e = bytearray(d)
+e[o + 24:o + 28] = e[22:26] = struct.pack("<I", 10)
+open("size.zip", "wb").write(e)
+def seven(name, h, size=None):
+    s = struct.pack("<QQI", 0, size or len(h), zlib.crc32(h))
+    open(name, "wb").write(b"7z\xbc\xaf\x27\x1c\0\4" + struct.pack("<I", zlib.crc32(s)) + s + h)
+many = b"\xff" + struct.pack("<Q", 10**9)
+seven("files.7z", b"\x01\x05" + many + b"\x00\x00")
+seven("packs.7z", b"\x01\x04\x06\x00" + many + b"\x09" + b"\x01" * 5)
+seven("header.7z", b"", 1 << 40)
+PY
+	for f in many.zip directory.zip overlap.zip size.zip files.7z packs.7z \
+	    header.7z; do
+		python3 - $f <<'PY'
+import resource, subprocess, sys
+for argv in ["cala-unpack", "-C", "out"], ["cala-unpack", "-C", "out", "-i", sys.argv[1]]:
+    s = subprocess.run(argv, stdin=open(sys.argv[1])).returncode
+    assert s in (4, 14), (sys.argv[1], s)
+kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+assert kib < 256 * 1024, kib
+PY
+	done
+	# of the 2000 names at most one can have come
+	[ "$(du -sm out | cut -f1)" -lt 30 ]
+}
+
+@test "windows of 2 GiB, bombs in zip and 7z, negative sizes" {
+	head -c 20M /dev/zero | zstd -q --ultra -1 --long=31 >window.tar.zst
+	run --separate-stderr cala-unpack -C out <window.tar.zst
+	[ "$status" -eq 14 ]
+	[[ "$stderr" == *"zstd -d --long=31"* ]]
+	head -c 100M /dev/zero >zeros
+	zip -q1 bomb.zip zeros
+	7z a -bd -mx=1 bomb.7z zeros >/dev/null
+	rm zeros
+	for f in bomb.zip bomb.7z; do
+		run cala-unpack --max-size 10M -C out <$f
+		[ "$status" -eq 16 ]
+		[ -z "$(ls -A out)" ]
+	done
+	python3 - <<'PY'
+import tarfile
+b = bytearray(tarfile.TarInfo("negative").tobuf(tarfile.GNU_FORMAT))
+b[124:136] = b"\xff" * 12
+b[148:156] = b" " * 8
+b[148:156] = b"%06o\0 " % sum(b)
+open("t.tar", "wb").write(bytes(b) + bytes(1024))
+PY
+	run cala-unpack -C out <t.tar
+	[ "$status" -eq 14 ]
+}
+
+@test "links in circles" {
+	make 'e("a", SYM, linkname="b"); e("b", SYM, linkname="a"); e("s", SYM, linkname="s"); f("a/f"); f("s/f"); e("h", LNK, linkname="a"); e("g", LNK, linkname="g"); e("i", LNK, linkname="j"); e("j", LNK, linkname="i"); f("ok", b"fine")'
+	for how in '-i t.tar' '-i -'; do
+		rm -rf out && mkdir out
+		# shellcheck disable=SC2086
+		run timeout 60 cala-unpack $how -C out <t.tar
+		[ "$status" -eq 3 ]
+		[ "$(cat out/ok)" = fine ]
+		[ ! -e out/g ] && [ ! -e out/i ]
+	done
+}
