@@ -208,6 +208,64 @@ fail:
 	return NULL;
 }
 
+/* ---- a tar that lies in a file: contents are stepped over ---- */
+
+struct file {
+	struct source s;
+	struct ranged *r;
+	uint64_t pos;
+};
+
+static ssize_t
+f_read(struct source *s, void *p, size_t n, struct err *e)
+{
+	struct file *f = (struct file *)s;
+
+	if (n > f->r->size - f->pos)
+		n = (size_t)(f->r->size - f->pos);
+	if (n == 0)
+		return 0;
+	if (ranged_read(f->r, p, n, f->pos, e) == -1)
+		return -1;
+	f->pos += n;
+	return (ssize_t)n;
+}
+
+static void
+f_close(struct source *s)
+{
+	free(s);
+}
+
+static int
+f_seek(struct source *s, uint64_t off, struct err *e)
+{
+	struct file *f = (struct file *)s;
+
+	if (off > f->r->size)
+		return err_set(e, CALA_INCOMPLETE, "the archive is cut short: "
+		    "it ends at byte %ju, in the middle of an entry",
+		    (uintmax_t)f->r->size);
+	f->pos = off;
+	return 0;
+}
+
+static struct reader *
+tar_in_file(struct ranged *r, const struct archive_read *how, struct log *log,
+    struct err *e)
+{
+	static const struct source_ops ops = { f_read, f_close };
+	struct file *f = calloc(1, sizeof(*f));
+
+	if (f == NULL) {
+		err_oom(e);
+		return NULL;
+	}
+	f->s.ops = &ops;
+	f->r = r;
+	return tarr_reader(&f->s, true, f_seek, how, log, e);
+}
+
 struct reader *
 archive_reader_at(struct ranged *r, const struct archive_read *how,
     struct log *log, struct err *e)
@@ -222,7 +280,7 @@ archive_reader_at(struct ranged *r, const struct archive_read *how,
 	if (ranged_read(r, head, n, 0, e) == -1)
 		return NULL;
 	what = archive_sniff(head, n, &(enum archive_format){ 0 });
-	if (what != SNIFF_ZIP && what != SNIFF_7Z) {
+	if (what != SNIFF_ZIP && what != SNIFF_7Z && what != SNIFF_TAR) {
 		if ((in = ranged_source(r, 0, r->size, e)) == NULL)
 			return NULL;
 		if ((rd = archive_reader(in, how, log, e)) == NULL)
@@ -233,9 +291,11 @@ archive_reader_at(struct ranged *r, const struct archive_read *how,
 	}
 	if ((a = any_new(e)) == NULL)
 		return NULL;
-	a->zip = true;
-	a->format = what == SNIFF_ZIP ? ARCHIVE_ZIP : ARCHIVE_7Z;
-	a->inner = lar_reader(r, false, what == SNIFF_ZIP, how, log, e);
+	a->zip = what != SNIFF_TAR;
+	a->format = what == SNIFF_TAR ? ARCHIVE_TAR : what == SNIFF_ZIP ?
+	    ARCHIVE_ZIP : ARCHIVE_7Z;
+	a->inner = what == SNIFF_TAR ? tar_in_file(r, how, log, e) :
+	    lar_reader(r, false, what == SNIFF_ZIP, how, log, e);
 	if (a->inner == NULL) {
 		any_close(&a->r);
 		return NULL;

@@ -275,7 +275,8 @@ in_skip(struct tarr *t, uint64_t n, struct err *e)
 	int r;
 
 	while (n > 0) {
-		if (t->seek != NULL && n > t->end - t->at)
+		/* what the next read would bring anyway is no reason to move */
+		if (t->seek != NULL && n > t->end - t->at + IN_SIZE)
 			return in_seek(t, t->pos + n, e);
 		if ((r = fill(t, e)) == -1)
 			return -1;
