@@ -129,7 +129,11 @@ file_slurp(struct buf *b, int dirfd, const char *name, struct err *e)
 	int fd, ret = -1;
 
 	/* O_NONBLOCK: a FIFO planted here must not hang us. */
-	fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK |
+	    (dirfd == AT_FDCWD ? 0 : O_NOFOLLOW));
+	if (fd == -1 && errno == ELOOP && dirfd != AT_FDCWD)
+		return err_set(e, CALA_FAIL, "%s: a symbolic link, not a "
+		    "regular file", str_q(name));
 	if (fd == -1)
 		return err_sys(e, "%s", str_q(name));
 	if (fstat(fd, &st) == -1) {

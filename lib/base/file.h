@@ -36,7 +36,9 @@ int file_printed(FILE *, const char *, struct err *);
 
 /*
  * file_slurp(b, dirfd, name, e): the whole of a regular file, appended to b;
- * CALA_NOTFOUND when absent; an error when it passes b->max.
+ * CALA_NOTFOUND when absent; an error when it passes b->max.  A name in a folder
+ * (dirfd not AT_FDCWD) may have been put there by anybody: if it is a symbolic
+ * link, it is not followed.
  */
 int file_slurp(struct buf *, int, const char *, struct err *);
 

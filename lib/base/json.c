@@ -148,11 +148,16 @@ json_parse(const void *p, size_t n, const char *what, struct err *e)
 {
 	json_error_t je;
 	json_t *j = json_loadb(p, n, JSON_REJECT_DUPLICATES, &je);
+	char *near;
 
-	if (j == NULL)
-		err_set(e, CALA_INTEGRITY, "%s: not valid JSON: line %d: %s",
-		    what, je.line, str_q(je.text));
-	return j;
+	if (j != NULL)
+		return j;
+	/* The text may be a secret that a link led us to: never quote it. */
+	if ((near = strstr(je.text, " near '")) != NULL)
+		*near = '\0';
+	err_set(e, CALA_INTEGRITY, "%s: not valid JSON: line %d: %s", what,
+	    je.line, str_q(je.text));
+	return NULL;
 }
 
 const char *

@@ -199,7 +199,8 @@ static bool
 deceives(const unsigned char *p, size_t k)
 {
 	if (k == 2)
-		return p[0] == 0xc2 && p[1] < 0xa0;
+		return (p[0] == 0xc2 && p[1] < 0xa0) ||
+		    (p[0] == 0xd8 && p[1] == 0x9c);
 	if (k == 3 && p[0] == 0xe2)
 		return (p[1] == 0x80 && p[2] >= 0x8b && p[2] <= 0x8f) ||
 		    (p[1] == 0x80 && p[2] >= 0xa8 && p[2] <= 0xae) ||

@@ -336,7 +336,8 @@ static int
 local_sync(struct driver_call *call, struct record *rec, struct err *e)
 {
 	struct local_file f;
-	int dirfd, lock = -1, ret = -1;
+	struct record now;
+	int dirfd, lock = -1, ret = -1, r;
 
 	if ((dirfd = local_open(call, false, e)) == -1)
 		return -1;
@@ -344,6 +345,15 @@ local_sync(struct driver_call *call, struct record *rec, struct err *e)
 	    LOCAL_WAIT, e)) == -1 ||
 	    local_find(dirfd, rec->uuid, &f, e) == -1)
 		goto out;
+	/* It may hold a lock, or what only a newer cala can read. */
+	if ((r = recorded(dirfd, &f, &now, e)) == -1) {
+		err_ctx(e, "backup %s: its record can't be read, and is not "
+		    "replaced", rec->uuid);
+		err_hint(e, "repair or remove %s.json first", rec->uuid);
+		goto out;
+	}
+	if (r == 1)
+		record_fini(&now);
 	ret = local_save(dirfd, rec, e);
 out:
 	if (lock != -1)
@@ -363,9 +373,12 @@ unlink_both(struct driver_call *call, int dirfd, const struct local_file *f,
 
 	if (unlinkat(dirfd, f->name, 0) == -1 || fsync(dirfd) == -1)
 		return err_sys(e, "remove %s", f->name);
-	if (local_find(dirfd, f->uuid, &other, &none) == 0)
+	/* The record may be the other's; it goes with the last of them. */
+	if (local_find(dirfd, f->uuid, &other, &none) == 0) {
 		log_note(call->log, "another file of this backup stays: %s",
 		    other.name);
+		return 0;
+	}
 	snprintf(name, sizeof(name), "%s.json", f->uuid);
 	if ((unlinkat(dirfd, name, 0) == -1 && errno != ENOENT) ||
 	    fsync(dirfd) == -1)

@@ -93,7 +93,8 @@ int job_find(const struct job_env *, const struct conf_server *, const char *,
 /*
  * job_list(env, servers, n, e): print the backups of n servers (0: all).
  * job_status(env, server, max_age, e): is there a whole backup younger than
- * max_age seconds (UINT64_MAX: any)?  CALA_NOTFOUND otherwise.
+ * max_age seconds (UINT64_MAX: any)?  CALA_NOTFOUND otherwise.  One from the
+ * future says nothing about its age and is passed over with a warning.
  * job_check(env, configurations, n, e): the drivers' own checks; 0 or the most
  * severe status.
  */

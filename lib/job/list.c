@@ -19,6 +19,8 @@
 #include "job/tool.h"
 
 enum { COLUMNS = 8, CELL = 1024 };
+enum { SKEW = 3600 };           /* seconds two clocks may differ */
+
 
 static const char *const titles[COLUMNS] = { "SERVER", "BACKUP", "CREATED",
 	"SIZE", "CONFIGURATION", "GROUP", "FLAGS", "NAME" };
@@ -265,7 +267,7 @@ job_status(const struct job_env *env, const char *server, uint64_t max_age,
 	char when[WHEN_TEXT];
 	uint64_t age = 0;
 	int ret = -1;
-	size_t i;
+	size_t i, ahead = 0;
 	bool ok;
 
 	if (job_server(env, server, &s, e) == -1)
@@ -280,10 +282,19 @@ job_status(const struct job_env *env, const char *server, uint64_t max_age,
 		goto out;
 	}
 	finds_sort(&f);
-	/* A partial backup is no answer to "is there a good one?". */
-	for (i = 0; i < f.nhits; i++)
-		if (f.hit[i]->rec.complete)
+	/*
+	 * A partial backup is no answer to "is there a good one?", nor is one
+	 * that a wrong clock has made young for ever.
+	 */
+	for (i = 0; i < f.nhits; i++) {
+		if (f.hit[i]->rec.created.tv_sec > now.tv_sec + SKEW) {
+			ahead++;
+			log_warn(env->log, "backup %s was made in the future:"
+			    " a clock is or was wrong", f.hit[i]->rec.uuid);
+		} else if (f.hit[i]->rec.complete) {
 			best = f.hit[i];
+		}
+	}
 	if (best != NULL && best->rec.created.tv_sec < now.tv_sec)
 		age = (uint64_t)(now.tv_sec - best->rec.created.tv_sec);
 	ok = best != NULL && age <= max_age;
@@ -299,9 +310,10 @@ job_status(const struct job_env *env, const char *server, uint64_t max_age,
 	if (ok)
 		ret = 0;
 	else if (best == NULL)
-		err_set(e, CALA_NOTFOUND, f.nhits > 0 ? "only partial "
-		    "backups in configuration %s" : "no backup in "
-		    "configuration %s", str_q(conf_name(cfg)));
+		err_set(e, CALA_NOTFOUND, ahead > 0 ? "no backup with a "
+		    "credible time in configuration %s" : f.nhits > 0 ?
+		    "only partial backups in configuration %s" : "no backup "
+		    "in configuration %s", str_q(conf_name(cfg)));
 	else
 		err_set(e, CALA_NOTFOUND, "the last whole backup is %" PRIu64
 		    " seconds old", age);
