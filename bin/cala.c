@@ -493,6 +493,9 @@ rows(struct call *c, int mask, struct opt *out)
 		{ O_RESTORE, { OPT_FLAG, 0, "overwrite", NULL,
 		    "restore: --to a DIR that is not empty",
 		    &c->restore.overwrite, NULL } },
+		{ O_RESTORE, { OPT_FLAG, 0, "space-check", NULL,
+		    "restore: --to and --truncate only where the whole size "
+		    "is free (default)", &c->restore.space, NULL } },
 		{ O_RESTORE, { OPT_FLAG, 0, "discard-old", NULL,
 		    "restore: remove what --truncate has replaced",
 		    &c->restore.discard_old, NULL } },
@@ -586,6 +589,7 @@ fresh(struct call *c)
 	c->front.version = c->front.progress = c->front.names = false;
 	c->front.config_file = NULL;
 	c->max_age = c->length = UINT64_MAX;
+	c->restore.space = true;
 }
 
 static int

@@ -113,7 +113,7 @@ lister_add(struct lister *l, const struct entry *en, struct err *e)
 	}
 	k = &l->kid[l->n];
 	memset(k, 0, sizeof(*k));
-	if ((k->path = strndup(p, len)) == NULL)
+	if ((k->path = str_ndup(p, len)) == NULL)
 		return err_oom(e);
 	k->en.type = ENTRY_DIR;
 	k->en.mode = 0755;

@@ -282,6 +282,19 @@ str_trim(char *s)
 }
 
 char *
+str_ndup(const char *p, size_t n)
+{
+	char *s = malloc(n + 1);
+
+	if (s == NULL)
+		return NULL;
+	if (n > 0)
+		memcpy(s, p, n);
+	s[n] = '\0';
+	return s;
+}
+
+char *
 str_join(const char *dir, const char *name)
 {
 	size_t a = strlen(dir), b = strlen(name);

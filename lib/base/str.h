@@ -56,6 +56,12 @@ bool str_ends(const char *, const char *);
 char *str_trim(char *);
 
 /*
+ * str_ndup(p, n): n bytes, which need no NUL behind them, as a heap string;
+ * NULL without memory.
+ */
+char *str_ndup(const char *, size_t);
+
+/*
  * str_join(dir, name): "dir/name" on the heap ("name" when dir is ""), or
  * NULL without memory.
  */

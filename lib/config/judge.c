@@ -125,7 +125,7 @@ add(struct build *b, const struct raw *r, const struct key *k,
 	v->text = strdup(text);
 	v->where = build_place(b, r->file, r->line);
 	if (k != NULL && (k->flags & KEY_MAP) != 0 && dot != NULL)
-		v->member = strndup(dot + 1, n - (size_t)(dot + 1 - name));
+		v->member = str_ndup(dot + 1, n - (size_t)(dot + 1 - name));
 	if (v->name == NULL || v->text == NULL || v->where == NULL) {
 		build_item_fini(v);
 		b->oom = true;

@@ -524,7 +524,7 @@ match_add(struct match *m, const char *line, size_t n, struct err *e)
 	}
 	r = &m->rule[m->n];
 	memset(r, 0, sizeof(*r));
-	if ((r->text = strndup(p, (size_t)(end - p))) == NULL)
+	if ((r->text = str_ndup(p, (size_t)(end - p))) == NULL)
 		return err_oom(e);
 	if ((ret = parse(r, p, end, e)) == 0 && (ret = enter(m, e)) == 0) {
 		m->n++;

@@ -56,7 +56,7 @@ on_record(void *ctx, const char *p, size_t n, struct err *e)
 		    str_q(conf_name(a->cfg)));
 	}
 	slim(&h->rec);
-	if (a->raw && (h->raw = strndup(p, n)) == NULL)
+	if (a->raw && (h->raw = str_ndup(p, n)) == NULL)
 		goto oom;
 	/* Powers of two, like opt_list_add. */
 	if ((f->nhits & (f->nhits + 1)) == 0) {

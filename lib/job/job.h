@@ -45,6 +45,7 @@ struct job_backup {
 struct job_restore {
 	const char *to;                 /* NULL: the server's own directory */
 	bool truncate, overwrite, discard_old;
+	bool space;                     /* refuse what can't fit, at once */
 	const char *const *paths;
 	size_t npaths;
 };

@@ -43,7 +43,7 @@ unpack_args(const struct job_env *env, const struct conf_server *srv,
 	if (env->dry_run)
 		args_add(a, "--dry-run");
 	/* For the time that is left, and for room beside the old tree. */
-	if (b->rec.has_size && how->npaths == 0)
+	if (how->space && b->rec.has_size && how->npaths == 0)
 		args_fmt(a, "--expect=%" PRIu64, b->rec.size);
 	args_fmt(a, "--id=%s", b->rec.uuid);
 	args_fmt(a, "--commit-fd=%d", commit);

@@ -193,3 +193,17 @@ tree() {
 	[[ $stderr == *"needed"* ]]
 	[ "$used" = "$(printf 'small:\nsrv\n\nsmall/srv:\nmine')" ]
 }
+
+@test "what can't fit is refused before the first byte; sparse files by --no-space-check" {
+	truncate -s 10T srv/holes
+	cala backup survival >/dev/null
+	for how in --truncate '--to new'; do
+		# shellcheck disable=SC2086 # two words
+		run --separate-stderr cala restore survival latest $how
+		[ "$status" -eq 16 ]
+		[[ $stderr == *needed* ]]
+		[ ! -e new ] && [ ! -e new.part ]
+	done
+	cala restore survival latest --to new --no-space-check
+	[ "$(stat -c %s new/holes)" = "$(stat -c %s srv/holes)" ]
+}

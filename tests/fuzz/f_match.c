@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/str.h"
 #include "entry/match.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
@@ -34,7 +35,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 			match_add(m, s, (size_t)(nl - s), &e);
 			continue;
 		}
-		if ((path = strndup(s, (size_t)(nl - s))) == NULL)
+		if ((path = str_ndup(s, (size_t)(nl - s))) == NULL)
 			break;
 		/* A file is never only descended into. */
 		if (match_path(m, path, false) == MATCH_DESCEND)
