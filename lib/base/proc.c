@@ -124,6 +124,7 @@ child(const struct proc_spec *s, const char *path, const char **env,
 		    sa.sa_handler != SIG_IGN && sa.sa_handler != SIG_DFL)
 			signal(sig, SIG_DFL);
 	signal(SIGPIPE, SIG_DFL);
+	signal(SIGXFSZ, SIG_DFL);
 	signal(SIGCHLD, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

@@ -69,6 +69,7 @@ front_init(struct front *f, const char *prog, const char *usage,
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);       /* EFBIG, and we clean up */
 	memset(&sa, 0, sizeof(sa));
 	sa.sa_handler = on_alarm;       /* no SA_RESTART: calls must end */
 	sigaction(SIGALRM, &sa, NULL);

@@ -313,6 +313,17 @@ tar_formats='tar tar.gz tar.xz tar.lz tar.bz2 tar.lz4 tar.zst'
 	d verify -b $U
 }
 
+@test "a limit on file sizes is like a full disk: exit 16, nothing is left" {
+	mkdir t
+	head -c 3000000 /dev/urandom >t/a
+	tar -C t -cf t.tar .
+	ulimit -f 1000
+	run --separate-stderr d put -s $S <t.tar
+	[ "$status" -eq 16 ]
+	[ -z "$(d list)" ]
+	[ -z "$(ls -A "$store" | grep -v '^.cala.lock$')" ]
+}
+
 @test "a full disk: exit 16, and nothing is left" {
 	[ "$(id -u)" -eq 0 ] || skip "mounting needs root"
 	mkdir small
