@@ -5,190 +5,80 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
-#include "base/json.h"
 #include "base/str.h"
 #include "config/crypt.h"
 #include "config/edit.h"
+#include "config/foreign.h"
 #include "config/lint.h"
+#include "config/view.h"
 #include "front/conf.h"
 #include "front/prompt.h"
 
 struct job {
 	struct front f;
 	struct conf_paths paths;
-	bool json, reveal, origin, force, dry_run;
+	struct view view;
+	bool force, dry_run;
 	const char **v;                 /* operands behind the verb */
 	size_t n;
 };
 
 static const char *const levels[] = { "server", "node", "location", "policy" };
 
-/* Whoever names configuration name: fn's lines on stdout; how many. */
-static size_t
-users(const struct conf *c, const char *name, bool print)
+/* out on standard output, and forgotten. */
+static int
+print(struct buf *out, int ret, struct err *e)
 {
-	const struct conf_section *s;
-	const char *ref;
-	size_t i, k, n = 0;
-
-	for (i = 0; i < 4; i++)
-		for (k = 0; (s = conf_nth(c, levels[i], k)) != NULL; k++) {
-			ref = conf_get(s, "configuration");
-			if (ref == NULL || strcmp(ref, name) != 0)
-				continue;
-			n++;
-			if (print)
-				printf("%s\t%s\t%s\n", levels[i], conf_name(s),
-				    conf_where(s, "configuration"));
-		}
-	return n;
+	if (ret == 0 && (ret = buf_failed(out, e)) == 0)
+		fwrite(out->p, 1, out->len, stdout);
+	secret_wipe(out->p, out->len);
+	buf_fini(out);
+	return ret;
 }
 
 static int
 list(struct job *j, struct err *e)
 {
-	const struct conf_section *s;
+	const char *kind = view_kind(j->n > 0 ? j->v[0] : "configurations");
 	struct conf *c = NULL;
 	struct buf b;
-	struct jw w;
-	size_t i;
 	int ret;
 
-	if (front_conf(&j->f, &c, e) == -1)
+	if (kind == NULL)
+		return err_set(e, CALA_USAGE, "'%s' can't be listed: "
+		    "configurations, servers, nodes, locations, groups, "
+		    "policies", str_q(j->v[0]));
+	if (conf_load(&c, &j->paths, &j->f.log, e) == -1)
 		return -1;
 	buf_init(&b, 64 << 20);
-	jw_begin(&w, &b);
-	if (j->json)
-		jw_open(&w, NULL, '[');
-	for (i = 0; (s = conf_nth(c, "configuration", i)) != NULL; i++) {
-		const char *text = conf_get(s, "description");
-		bool off = conf_bool(s, "maintenance");
-
-		if (j->json) {
-			jw_open(&w, NULL, '{');
-			jw_str(&w, "name", conf_name(s));
-			jw_str(&w, "disk", conf_disk(s));
-			jw_bool(&w, "maintenance", off);
-			jw_bool(&w, "shared", conf_bool(s, "shared"));
-			jw_u64(&w, "used", users(c, conf_name(s), false));
-			if (text != NULL)
-				jw_str(&w, "description", text);
-			else
-				jw_null(&w, "description");
-			jw_close(&w, '}');
-		} else {
-			buf_printf(&b, "%s\t%s\t%s\t%zu\t%s\n", conf_name(s),
-			    conf_disk(s), off ? "maintenance" : "ready",
-			    users(c, conf_name(s), false),
-			    text != NULL ? text : "");
-		}
-	}
-	if (j->json) {
-		jw_close(&w, ']');
-		buf_chr(&b, '\n');
-	}
-	if ((ret = buf_failed(&b, e)) == 0)
-		fwrite(b.p, 1, b.len, stdout);
-	buf_fini(&b);
+	ret = print(&b, view_list(c, kind, &j->view, &b, e), e);
 	conf_free(c);
 	return ret;
-}
-
-/* What may be seen of a value; a password inside a URL is not. */
-static int
-shown(struct job *j, const struct conf *c, const struct conf_section *s,
-    const struct conf_item *it, struct buf *out, struct err *e)
-{
-	struct secret plain = SECRET_INIT;
-	const char *at, *colon, *end;
-	bool token = str_begins(it->text, CRYPT_PREFIX) &&
-	    it->form == KEY_PLAIN;
-
-	if (j->reveal && token) {
-		if (conf_secret_here(c, s, it->name, &plain, e) == -1)
-			return -1;
-		buf_add(out, plain.p, plain.len);
-		secret_free(&plain);
-		return 0;
-	}
-	if (!j->reveal && (it->secret || token)) {
-		buf_str(out, "<set>");
-		return 0;
-	}
-	at = strstr(it->text, "://");
-	if (!j->reveal && at != NULL && (colon = strchr(at + 3, ':')) != NULL &&
-	    (end = strpbrk(at + 3, "/@")) != NULL && *end == '@' &&
-	    colon < end) {
-		buf_add(out, it->text, (size_t)(colon + 1 - it->text));
-		buf_printf(out, "***%s", end);
-		return 0;
-	}
-	buf_str(out, it->text);
-	return 0;
 }
 
 static int
 show(struct job *j, struct err *e)
 {
 	const struct conf_section *s;
-	const struct conf_item *it;
 	char name[CONF_NAME];
 	struct conf *c = NULL;
-	struct buf b, v;
 	const char *kind;
-	struct jw w;
-	size_t i;
-	int ret = -1;
+	struct buf b;
+	int ret;
 
 	if (conf_address(j->v[0], &kind, name, e) == -1 ||
-	    front_conf(&j->f, &c, e) == -1)
+	    conf_load(&c, &j->paths, &j->f.log, e) == -1)
 		return -1;
 	buf_init(&b, 16 << 20);
-	buf_init(&v, 1 << 20);
-	jw_begin(&w, &b);
-	if ((s = conf_section(c, kind, name)) == NULL) {
-		err_set(e, CALA_NOTFOUND, "no [%s \"%s\"]", kind, str_q(name));
-		goto out;
-	}
-	if (j->json) {
-		jw_open(&w, NULL, '{');
-		jw_u64(&w, "v", 1);
-		jw_str(&w, "kind", kind);
-		jw_str(&w, "name", name);
-		jw_open(&w, "values", '[');
-	}
-	for (i = 0; (it = conf_item(s, i)) != NULL; i++) {
-		buf_reset(&v);
-		if (shown(j, c, s, it, &v, e) == -1)
-			goto out;
-		if (j->json) {
-			jw_open(&w, NULL, '{');
-			jw_str(&w, "key", it->name);
-			jw_bytes(&w, "value", v.p, v.len);
-			jw_bool(&w, "secret", it->secret);
-			jw_str(&w, "origin", it->where);
-			jw_close(&w, '}');
-		} else if (j->origin) {
-			buf_printf(&b, "%s = %s\t%s\n", it->name, v.p,
-			    it->where);
-		} else {
-			buf_printf(&b, "%s = %s\n", it->name, v.p);
-		}
-	}
-	if (j->json) {
-		jw_close(&w, ']');
-		jw_close(&w, '}');
-		buf_chr(&b, '\n');
-	}
-	if ((ret = buf_failed(&b, e)) == 0)
-		fwrite(b.p, 1, b.len, stdout);
-out:
-	secret_wipe(b.p, b.len);
-	secret_wipe(v.p, v.len);
-	buf_fini(&b);
-	buf_fini(&v);
+	if ((s = conf_section(c, kind, name)) == NULL)
+		ret = err_set(e, CALA_NOTFOUND, "no [%s \"%s\"]", kind,
+		    str_q(name));
+	else
+		ret = view_show(s, &j->view, &b, e);
+	ret = print(&b, ret, e);
 	conf_free(c);
 	return ret;
 }
@@ -240,7 +130,8 @@ assignment(struct job *j, struct edit *ed, const char *kind, const char *name,
 	size_t n = eq != NULL ? (size_t)(eq - j->v[at]) : strlen(j->v[at]), i;
 	struct secret in = SECRET_INIT;
 	enum key_form form = KEY_PLAIN;
-	const struct key *k;
+	const struct key *k, *rows = NULL;
+	size_t nrows;
 	bool secret;
 	int ret = -1;
 
@@ -251,7 +142,10 @@ assignment(struct job *j, struct edit *ed, const char *kind, const char *name,
 	key[n] = '\0';
 	disk = strcmp(kind, "configuration") == 0 ? disk_of(j, s) : NULL;
 	k = key_find(kind, disk, key);
-	if (k == NULL && (disk == NULL || key_builtin(disk)))
+	if (k == NULL && disk != NULL && !key_builtin(disk) &&
+	    (rows = front_rows(disk, &nrows)) != NULL)
+		k = key_among(rows, nrows, key);
+	if (k == NULL && (disk == NULL || rows != NULL || key_builtin(disk)))
 		return err_set(e, CALA_USAGE, "[%s] has no key '%s'", kind,
 		    str_q(key));
 	memcpy(spelt, key, strlen(key) + 1);
@@ -431,7 +325,7 @@ change(struct job *j, struct edit *ed, const char *verb, struct err *e)
 	}
 	if (strcmp(verb, "remove") == 0) {
 		if (strcmp(kind, "configuration") == 0 && !j->force &&
-		    (i = users(ed->c, name, false)) > 0) {
+		    (i = view_users(ed->c, name, NULL)) > 0) {
 			err_set(e, CALA_USAGE, "configuration '%s' is assigned "
 			    "%zu time%s", str_q(name), i, i == 1 ? "" : "s");
 			return err_hint(e, "cala-config where-used; --force "
@@ -466,32 +360,37 @@ lint(struct job *j, struct err *e)
 static int
 info(struct job *j, struct err *e)
 {
-	struct buf b;
-	int ret;
+	const struct key *rows;
+	struct buf b, text;
+	size_t n;
+	int ret = 0;
 
-	if (!key_builtin(j->v[0]))
-		return err_set(e, CALA_NOTFOUND, "no disk '%s'",
-		    str_q(j->v[0]));
-	buf_init(&b, 1 << 20);
-	key_info(j->v[0], &b);
+	buf_init(&b, 2 * FOREIGN_INFO);
+	buf_init(&text, FOREIGN_INFO);
+	if (key_builtin(j->v[0]))
+		key_info(j->v[0], &b);
+	else if ((ret = front_info(j->v[0], &text, e)) == 0 &&
+	    (ret = foreign_keys(text.p, text.len, j->v[0], &rows, &n, e)) == 0)
+		ret = foreign_print(text.p, text.len, &b, e);
 	buf_chr(&b, '\n');
-	if ((ret = buf_failed(&b, e)) == 0)
-		fwrite(b.p, 1, b.len, stdout);
-	buf_fini(&b);
-	return ret;
+	buf_fini(&text);
+	return print(&b, ret, e);
 }
 
 static int
 where_used(struct job *j, struct err *e)
 {
 	struct conf *c = NULL;
+	struct buf b;
 	int ret = 0;
 
-	if (front_conf(&j->f, &c, e) == -1)
+	if (conf_load(&c, &j->paths, &j->f.log, e) == -1)
 		return -1;
-	if (users(c, j->v[0], true) == 0 &&
+	buf_init(&b, 64 << 20);
+	if (view_users(c, j->v[0], &b) == 0 &&
 	    conf_section(c, "configuration", j->v[0]) == NULL)
 		ret = absent(j->v[0], e);
+	ret = print(&b, ret, e);
 	conf_free(c);
 	return ret;
 }
@@ -521,7 +420,7 @@ run(struct job *j, const struct opt_list *a, struct err *e)
 		size_t min, max;
 		int (*read)(struct job *, struct err *);
 	} t[] = {
-		{ "list", 0, 0, list }, { "show", 1, 1, show },
+		{ "list", 0, 1, list }, { "show", 1, 1, show },
 		{ "where-used", 1, 1, where_used }, { "lint", 0, 0, lint },
 		{ "info", 1, 1, info },
 		{ "create", 1, 1000, NULL }, { "set", 2, 1000, NULL },
@@ -534,6 +433,8 @@ run(struct job *j, const struct opt_list *a, struct err *e)
 	size_t i;
 
 	front_conf_paths(&j->f, &j->paths);
+	j->paths.rows = j->view.rows = front_rows;
+	j->view.tty = !j->view.json && isatty(STDOUT_FILENO);
 	j->v = a->v + 1;
 	j->n = a->n > 0 ? a->n - 1 : 0;
 	for (i = 0; i < sizeof(t) / sizeof(*t); i++) {
@@ -557,11 +458,15 @@ main(int argc, char **argv)
 	int ret;
 	const struct opt table[] = {
 		{ OPT_FLAG, 0, "json", NULL, "list, show: one JSON document",
-		    &j.json, NULL },
-		{ OPT_FLAG, 0, "reveal", NULL, "show: secrets, too", &j.reveal,
-		    NULL },
+		    &j.view.json, NULL },
+		{ OPT_FLAG, 0, "reveal", NULL, "show: secrets, too",
+		    &j.view.reveal, NULL },
 		{ OPT_FLAG, 0, "show-origin", NULL,
-		    "show: file and line of each value", &j.origin, NULL },
+		    "show: where each value is from, defaults, too",
+		    &j.view.origin, NULL },
+		{ OPT_FLAG, 0, "header", NULL,
+		    "list: column titles when piped, too", &j.view.header,
+		    NULL },
 		{ OPT_FLAG, 0, "force", NULL,
 		    "remove: although it is assigned", &j.force, NULL },
 		{ OPT_FLAG, 'n', "dry-run", NULL,
@@ -573,7 +478,7 @@ main(int argc, char **argv)
 
 	memset(&j, 0, sizeof(j));
 	front_init(&j.f, "cala-config",
-	    "cala-config list | lint | info DISK\n"
+	    "cala-config list [KINDS] | lint | info DISK\n"
 	    "       cala-config show SECTION | where-used NAME\n"
 	    "       cala-config create | set SECTION [KEY=VALUE | KEY]...\n"
 	    "       cala-config unset SECTION KEY...\n"
@@ -582,6 +487,8 @@ main(int argc, char **argv)
 	    "       cala-config unassign server|node|location WHO\n"
 	    "       cala-config maintenance NAME on|off\n"
 	    "       cala-config remove SECTION\n"
+	    "KINDS: configurations, servers, nodes, locations, groups, "
+	    "policies\n"
 	    "SECTION: NAME of a configuration, KIND:NAME, or cala",
 	    "example: cala-config create fast disk=local");
 	front_keys();

@@ -48,13 +48,24 @@ distance(const char *a, const char *b)
 	return row[n] > 2 ? 3 : row[n];
 }
 
+/* The keys of a foreign disk, n of them; NULL: any key is allowed. */
+static const struct key *
+foreign(const struct build *b, const char *disk, size_t *n)
+{
+	*n = 0;
+	if (disk == NULL || *disk == '\0' || key_builtin(disk) ||
+	    b->paths->rows == NULL)
+		return NULL;
+	return b->paths->rows(disk, n);
+}
+
 static void
 unknown(struct build *b, const struct raw *r, const char *disk)
 {
 	const char *kind = r->s->kind, *near = NULL;
-	const struct key *k;
+	const struct key *k, *rows;
 	int d, best = 3;
-	size_t i;
+	size_t i, n;
 
 	if (disk != NULL &&
 	    (k = key_find(kind, NULL, r->key)) != NULL) {
@@ -71,6 +82,12 @@ unknown(struct build *b, const struct raw *r, const char *disk)
 			near = k->name;
 		}
 	}
+	rows = foreign(b, disk, &n);
+	for (i = 0; i < n; i++)
+		if ((d = distance(r->key, rows[i].name)) < best) {
+			best = d;
+			near = rows[i].name;
+		}
 	if (near != NULL)
 		problem_add(b->bad, r->file, r->line,
 		    "%s: unknown key; did you mean %s?",
@@ -287,8 +304,9 @@ judge(struct build *b, struct raw *r)
 	const char *kind = r->s->kind, *disk = NULL;
 	char name[KEY_NAME_MAX];
 	enum key_form form = KEY_PLAIN;
-	const struct key *k;
+	const struct key *k, *rows = NULL;
 	struct buf text;
+	size_t n;
 
 	if (strcmp(kind, "configuration") == 0) {
 		disk = conf_disk(r->s);
@@ -296,7 +314,9 @@ judge(struct build *b, struct raw *r)
 			disk = NULL;
 	}
 	k = key_find(kind, disk, r->key);
-	if (k == NULL && (disk == NULL || key_builtin(disk))) {
+	if (k == NULL && (rows = foreign(b, disk, &n)) != NULL)
+		k = key_among(rows, n, r->key);
+	if (k == NULL && (disk == NULL || key_builtin(disk) || rows != NULL)) {
 		unknown(b, r, disk);
 		return;
 	}
@@ -345,9 +365,19 @@ tried(const struct build *b, const struct conf_section *s,
 
 	for (i = 0; i < b->nraw; i++)
 		if (b->raw[i].s == s && *b->raw[i].text != '\0' &&
-		    key_find(k->section, conf_disk(s), b->raw[i].key) == k)
+		    key_among(k, 1, b->raw[i].key) == k)
 			return true;
 	return false;
+}
+
+static void
+must(struct build *b, const struct conf_section *s, const struct key *k)
+{
+	/* A secret may come from elsewhere. */
+	if ((k->flags & (KEY_REQUIRED | KEY_SECRET)) == KEY_REQUIRED &&
+	    item_find(s, k->name) == NULL && !tried(b, s, k))
+		problem_add(b->bad, s->file, s->line, "%s: %s is missing",
+		    problem_label(s, NULL), k->name);
 }
 
 /* What can be judged only now: required keys, exposed secrets, UUIDs. */
@@ -355,8 +385,8 @@ static void
 complete(struct build *b, struct conf_section *s)
 {
 	const char *disk = NULL;
-	const struct key *k;
-	size_t i;
+	const struct key *k, *rows;
+	size_t i, n;
 
 	for (i = 0; i < s->n; i++)
 		if (exposed(b, &s->items[i]))
@@ -367,16 +397,14 @@ complete(struct build *b, struct conf_section *s)
 	if (strcmp(s->kind, "configuration") == 0)
 		disk = conf_disk(s);
 	for (i = 0; (k = key_nth(i)) != NULL; i++) {
-		if (strcmp(k->section, s->kind) != 0 ||
-		    (k->flags & (KEY_REQUIRED | KEY_SECRET)) != KEY_REQUIRED)
-			continue;       /* a secret may come from elsewhere */
 		/* Without a disk one line is enough. */
-		if (strcmp(k->name, "disk") != 0 && !key_applies(k, disk))
-			continue;
-		if (item_find(s, k->name) == NULL && !tried(b, s, k))
-			problem_add(b->bad, s->file, s->line, "%s: %s is missing",
-			    problem_label(s, NULL), k->name);
+		if (strcmp(k->section, s->kind) == 0 &&
+		    (strcmp(k->name, "disk") == 0 || key_applies(k, disk)))
+			must(b, s, k);
 	}
+	rows = foreign(b, disk, &n);
+	for (i = 0; i < n; i++)
+		must(b, s, &rows[i]);
 }
 
 static void

@@ -6,7 +6,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/buf.h"
+#include "base/proc.h"
 #include "base/str.h"
+#include "config/foreign.h"
 
 enum { PATH_LEN = 4096 };
 
@@ -67,6 +70,63 @@ has_driver(const char *disk)
 	char name[KEY_DRIVER], path[PATH_LEN];
 
 	return key_driver(disk, name) == 0 && front_find(name, path) == 0;
+}
+
+static int
+keep_line(void *out, const char *p, size_t n, struct err *e)
+{
+	buf_add(out, p, n);
+	buf_chr(out, '\n');
+	return buf_failed(out, e);
+}
+
+int
+front_info(const char *disk, struct buf *out, struct err *e)
+{
+	char name[KEY_DRIVER], path[PATH_LEN], says[PROC_TEXT];
+	struct proc_task t = { .spec = PROC_SPEC_INIT, .line = keep_line,
+	    .ctx = out, .line_max = FOREIGN_INFO, .e = e };
+
+	if (key_driver(disk, name) == -1 || front_find(name, path) == -1)
+		return err_set(e, CALA_NOTFOUND, "no disk '%s'", str_q(disk));
+	t.spec.path = path;
+	t.spec.argv = (const char *const []){ name, "info", NULL };
+	if (proc_gather(&t, 1, 1, 10, e) == -1)
+		return -1;
+	if (t.code == 0)
+		return 0;
+	if (e->code == 0)
+		err_set(e, CALA_FAIL, "%s info: %s", name,
+		    proc_says(&t.proc, says));
+	return -1;
+}
+
+const struct key *
+front_rows(const char *disk, size_t *n)
+{
+	static struct { char disk[KEY_DRIVER]; const struct key *v; size_t n; }
+	    known[64];
+	static size_t have;
+	struct err e = ERR_INIT;
+	struct buf text;
+	size_t i;
+
+	for (i = 0; i < have && strcmp(known[i].disk, disk) != 0; i++)
+		;
+	if (i == sizeof(known) / sizeof(*known) ||
+	    strlen(disk) >= sizeof(known[i].disk))
+		return NULL;
+	if (i == have) {
+		have++;
+		strcpy(known[i].disk, disk);
+		buf_init(&text, FOREIGN_INFO);
+		if (front_info(disk, &text, &e) == 0)
+			(void)foreign_keys(text.p, text.len, disk,
+			    &known[i].v, &known[i].n, &e);
+		buf_fini(&text);
+	}
+	*n = known[i].n;
+	return known[i].v;
 }
 
 void

@@ -14,6 +14,8 @@
 #include "config/conf.h"
 #include "front/front.h"
 
+struct buf;
+
 /*
  * front_conf_paths(f, p): the paths; their strings live as long as the
  * process.
@@ -21,6 +23,15 @@
  */
 void front_conf_paths(const struct front *, struct conf_paths *);
 int  front_conf(struct front *, struct conf **, struct err *);
+
+/*
+ * front_info(disk, out, e): what the driver of a foreign disk says to `info`,
+ * within 10 seconds.
+ * front_rows: for conf_paths.rows: its keys, asked for once; NULL when it
+ * does not say.
+ */
+int front_info(const char *, struct buf *, struct err *);
+const struct key *front_rows(const char *, size_t *);
 
 /*
  * front_find(name, out): the absolute path of an executable of ours: beside
