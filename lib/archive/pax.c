@@ -65,12 +65,10 @@ pax_time(struct buf *b, const char *key, struct timespec t)
 		}
 	}
 	k = snprintf(text, sizeof(text), "%s%ju", sign, (uintmax_t)sec);
-	if (nsec > 0) {
+	/* All nine digits, so that records, and so headers, are alike. */
+	if (nsec > 0)
 		k += snprintf(text + k, sizeof(text) - (size_t)k,
 		    ".%09" PRIu64, nsec);
-		while (text[k - 1] == '0')
-			k--;
-	}
 	pax_add(b, key, text, (size_t)k);
 }
 

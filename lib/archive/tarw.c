@@ -122,18 +122,20 @@ magic(unsigned char *h)
 	memcpy(h + MAGIC, "ustar\0" "00", 8);
 }
 
-/* The records in t->pax as a member of type 'x' or 'g'. */
+/*
+ * The records in t->pax as a member of type 'x' or 'g'.  The name says nothing
+ * about the entry: most headers are then the same block but for the record's
+ * digits, which compresses better and faster.
+ */
 static int
-put_pax(struct tarw *t, char type, const char *name, struct err *e)
+put_pax(struct tarw *t, char type, struct err *e)
 {
+	const char *name = type == 'x' ? "PaxHeaders" : "pax_global_header";
 	unsigned char h[BLOCK] = { 0 };
 
 	if (buf_failed(&t->pax, e) == -1)
 		return err_ctx(e, "extended header");
-	if (type == 'x')
-		memcpy(h, "PaxHeaders/", 11);
-	field(h + (type == 'x' ? 11 : 0), name,
-	    NAME_LEN - (type == 'x' ? 11 : 0));
+	field(h, name, NAME_LEN);
 	number(h + MODE, 8, 0644);
 	number(h + UID, 8, 0);
 	number(h + GID, 8, 0);
@@ -152,7 +154,7 @@ global(struct tarw *t, const char *comment, struct err *e)
 {
 	buf_reset(&t->pax);
 	pax_add(&t->pax, "comment", comment, strlen(comment));
-	return put_pax(t, 'g', "pax_global_header", e);
+	return put_pax(t, 'g', e);
 }
 
 struct tarw *
@@ -396,8 +398,7 @@ put_header(struct tarw *t, const struct entry *en, char type,
 	h[TYPE] = (unsigned char)type;
 	magic(h);
 	checksum(h);
-	if (t->pax.len > 0 &&
-	    put_pax(t, 'x', entry_name(en->path), e) == -1)
+	if (t->pax.len > 0 && put_pax(t, 'x', e) == -1)
 		return -1;
 	return sink_write(t->out, h, BLOCK, e);
 }

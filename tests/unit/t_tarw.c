@@ -366,10 +366,10 @@ records(void **state)
 	assert_memory_equal(b.p, "99 a=", 5);
 	buf_reset(&b);
 	pax_time(&b, "mtime", (struct timespec){ -2, 250000000 });
-	assert_string_equal(b.p, "15 mtime=-1.75\n");
+	assert_string_equal(b.p, "22 mtime=-1.750000000\n");
 	buf_reset(&b);
 	pax_time(&b, "mtime", (struct timespec){ -1, 500000000 });
-	assert_string_equal(b.p, "14 mtime=-0.5\n");
+	assert_string_equal(b.p, "22 mtime=-0.500000000\n");
 	buf_fini(&b);
 	log_fini(&log);
 }
