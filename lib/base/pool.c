@@ -15,7 +15,7 @@ struct pool {
 	struct job *head, **tail;
 	bool end;
 	unsigned n;
-	pthread_t thread[];
+	pthread_t *thread;
 };
 
 /* Called with the lock held; takes it off and on around the run. */
@@ -62,11 +62,30 @@ worker(void *arg)
 	return NULL;
 }
 
+void
+pool_grow(struct pool *p, unsigned n)
+{
+	sigset_t all, old;
+	pthread_t *v;
+
+	if (n <= p->n)
+		return;
+	if ((v = reallocarray(p->thread, n, sizeof(*v))) == NULL)
+		return;
+	p->thread = v;
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	for (; p->n < n; p->n++)
+		if (pthread_create(&p->thread[p->n], NULL, worker, p) != 0)
+			break;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
 struct pool *
 pool_new(unsigned n, struct err *e)
 {
-	struct pool *p = calloc(1, sizeof(*p) + n * sizeof(pthread_t));
-	sigset_t all, old;
+	struct pool *p = calloc(1, sizeof(*p));
 
 	if (p == NULL) {
 		err_oom(e);
@@ -76,14 +95,7 @@ pool_new(unsigned n, struct err *e)
 	pthread_cond_init(&p->work, NULL);
 	pthread_cond_init(&p->done, NULL);
 	p->tail = &p->head;
-	/* Signals are the main thread's. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	for (; p->n < n; p->n++)
-		if (pthread_create(&p->thread[p->n], NULL, worker, p) != 0)
-			break;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	/* Fewer threads than asked for are slower, not wrong. */
+	pool_grow(p, n);
 	return p;
 }
 
@@ -149,6 +161,7 @@ pool_free(struct pool *p)
 	pthread_cond_destroy(&p->work);
 	pthread_cond_destroy(&p->done);
 	pthread_mutex_destroy(&p->mu);
+	free(p->thread);
 	free(p);
 }
 

@@ -25,6 +25,11 @@ struct job {
 
 /* pool_new(n, e): n threads with all signals blocked.  NULL on failure. */
 struct pool *pool_new(unsigned, struct err *);
+/*
+ * pool_grow: as many more threads as it takes to have n; fewer where there can
+ * be no more, which is slower, not wrong.
+ */
+void pool_grow(struct pool *, unsigned);
 /* pool_submit: queue it; the job must stay where it is until waited for. */
 void pool_submit(struct pool *, struct job *);
 /* pool_wait: returns when the job has run (perhaps here). */

@@ -440,6 +440,7 @@ adapt(struct walk *w, const struct slot *s)
 	if (w->how.jobs != 0)
 		return;
 	if (s->cost > slow) {
+		pool_grow(w->pool, THREADS);
 		w->slots_ahead = SLOTS_MAX;
 		w->warm = 0;
 	} else if (++w->warm >= WARM_AGAIN) {
@@ -657,7 +658,7 @@ fs_reader(int dirfd, const char *name, const struct fs_walk *how,
 	    (w->rate = rate_new(how->limit_read, e)) == NULL)
 		goto fail;
 	/* One job: whoever waits for it does it. */
-	w->pool = pool_new(how->jobs == 1 ? 0 : how->jobs == 0 ||
+	w->pool = pool_new(how->jobs == 0 ? THREADS_WARM : how->jobs == 1 ? 0 :
 	    how->jobs > THREADS ? THREADS : how->jobs, e);
 	if (w->pool == NULL || open_root(w, dirfd, name, e) == -1)
 		goto fail;

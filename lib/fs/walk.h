@@ -27,13 +27,14 @@ struct rate;
 struct walk;
 
 enum {
-	BATCH = 16,             /* names of a slot */
+	BATCH = 64,             /* names of a slot */
 	SLOT_BYTES = 512 << 10, /* small contents of a slot */
 	SMALL = 64 << 10,       /* read whole, ahead */
 	HELD = 4,               /* large files a slot keeps open */
 	SLOTS_WARM = 3,         /* slots ahead while loading is cheap */
 	SLOTS_MAX = 16,         /* and when it waits for a disk */
-	THREADS = 8,
+	THREADS = 8,            /* while it waits for a disk */
+	THREADS_WARM = 1,
 	LEVELS_OPEN = 32,       /* innermost directories with a descriptor */
 	DIRS_AHEAD = 4,         /* subdirectories loaded ahead, one directory */
 	DIRS_AHEAD_MAX = 16,    /* and in all */
