@@ -1,4 +1,8 @@
-/* One decoded frame is kept: neighbours in a directory share it. */
+/*
+ * Decoded frames are kept: neighbours in a directory share one.  A reader that
+ * goes on from frame to frame has the next ones decoded beside it; input is
+ * read in its own thread only.
+ */
 
 #include "archive/seek.h"
 
@@ -11,18 +15,34 @@
 
 #include "base/err.h"
 #include "base/io.h"
+#include "base/pool.h"
 
-enum { FRAME_MAX = 64 << 20 };
+enum {
+	FRAME_MAX = 64 << 20,
+	SLOTS = 3,
+	STEADY = 2              /* frames in a row, then more will follow */
+};
+
+#define NONE UINT32_MAX
+
+struct slot {
+	struct job job;
+	uint32_t at;            /* which frame, or NONE */
+	bool zst, busy, good;   /* busy: not waited for yet */
+	struct idx_frame f;
+	unsigned char *in, *out;
+	size_t in_cap, out_cap;
+	ZSTD_DCtx *zctx;
+	struct libdeflate_decompressor *gctx;
+};
 
 struct seek {
 	struct source s;
 	struct index *x;
 	uint64_t pos;
-	uint32_t at;            /* frame in out, or UINT32_MAX */
-	unsigned char *in, *out;
-	size_t in_cap, out_cap;
-	ZSTD_DCtx *zst;
-	struct libdeflate_decompressor *gz;
+	unsigned jobs, row;
+	struct pool *pool;      /* NULL until frames are read in a row */
+	struct slot slot[SLOTS], *now;
 };
 
 static int
@@ -38,33 +58,108 @@ room(unsigned char **p, size_t *cap, size_t n, struct err *e)
 	return 0;
 }
 
+static void
+decode(struct job *j)
+{
+	struct slot *s = (struct slot *)j;
+	const struct idx_frame *f = &s->f;
+	size_t used, made;
+
+	if (s->zst)
+		s->good = ZSTD_decompressDCtx(s->zctx, s->out, f->u_len,
+		    s->in, f->c_len) == f->u_len;
+	else
+		s->good = libdeflate_gzip_decompress_ex(s->gctx, s->in,
+		    f->c_len, s->out, f->u_len, &used, &made) ==
+		    LIBDEFLATE_SUCCESS && used == f->c_len && made == f->u_len;
+	s->good = s->good && (uint32_t)XXH64(s->out, f->u_len, 0) == f->sum;
+}
+
+/* The stored bytes of frame i into t, and t ready to decode them. */
 static int
-load(struct seek *s, uint32_t i, struct err *e)
+fetch(struct seek *s, struct slot *t, uint32_t i, struct err *e)
 {
 	const struct idx_frame *f = &s->x->frame[i];
-	size_t used, made;
-	bool good;
 
-	s->at = UINT32_MAX;
+	t->f = *f;
+	t->zst = s->x->zst;
+	t->job.run = decode;
+	if (t->zst && t->zctx == NULL && (t->zctx = ZSTD_createDCtx()) == NULL)
+		return err_oom(e);
+	if (!t->zst && t->gctx == NULL &&
+	    (t->gctx = libdeflate_alloc_decompressor()) == NULL)
+		return err_oom(e);
 	if (f->u_len > FRAME_MAX || f->c_len > FRAME_MAX + FRAME_MAX / 8)
 		return err_set(e, CALA_INTEGRITY, "the index is damaged: a "
 		    "frame of %u bytes", f->u_len);
-	if (room(&s->in, &s->in_cap, f->c_len, e) == -1 ||
-	    room(&s->out, &s->out_cap, f->u_len + 1u, e) == -1 ||
-	    ranged_read(s->x->r, s->in, f->c_len, f->c_off, e) == -1)
+	if (room(&t->in, &t->in_cap, f->c_len, e) == -1 ||
+	    room(&t->out, &t->out_cap, f->u_len + 1u, e) == -1)
 		return -1;
-	if (s->x->zst)
-		good = ZSTD_decompressDCtx(s->zst, s->out, f->u_len, s->in,
-		    f->c_len) == f->u_len;
+	return ranged_read(s->x->r, t->in, f->c_len, f->c_off, e);
+}
+
+/* A slot in which frame i is or will be; those from first on are not taken. */
+static struct slot *
+begin(struct seek *s, uint32_t first, uint32_t i, struct err *e)
+{
+	struct slot *t = NULL;
+	size_t k;
+
+	for (k = 0; k < SLOTS; k++)
+		if (s->slot[k].at == i)
+			return &s->slot[k];
+	/* one that holds memory before one that does not */
+	for (k = 0; k < SLOTS; k++)
+		if ((s->slot[k].at == NONE || s->slot[k].at < first ||
+		    s->slot[k].at - first >= SLOTS) && (t == NULL ||
+		    s->slot[k].out_cap > t->out_cap))
+			t = &s->slot[k];
+	if (t->busy)
+		pool_wait(s->pool, &t->job);
+	t->busy = false;
+	t->at = NONE;
+	if (fetch(s, t, i, e) == -1)
+		return NULL;
+	t->at = i;
+	t->busy = s->pool != NULL;
+	if (t->busy)
+		pool_submit(s->pool, &t->job);
 	else
-		good = libdeflate_gzip_decompress_ex(s->gz, s->in, f->c_len,
-		    s->out, f->u_len, &used, &made) == LIBDEFLATE_SUCCESS &&
-		    used == f->c_len && made == f->u_len;
-	if (!good || (uint32_t)XXH64(s->out, f->u_len, 0) != f->sum)
+		decode(&t->job);
+	return t;
+}
+
+static int
+load(struct seek *s, uint32_t i, struct err *e)
+{
+	struct err ahead = ERR_INIT;
+	struct slot *t;
+	uint32_t k;
+
+	s->row = s->now != NULL && s->now->at != NONE &&
+	    i == s->now->at + 1 ? s->row + 1 : 0;
+	s->now = NULL;
+	if (s->row >= STEADY && s->pool == NULL && s->jobs > 1 &&
+	    (s->pool = pool_new(s->jobs < SLOTS ? s->jobs - 1 : SLOTS - 1,
+	    e)) == NULL)
+		return -1;
+	if ((t = begin(s, i, i, e)) == NULL)
+		return -1;
+	/* trouble with a later frame is told when it is reached */
+	if (s->row >= STEADY && s->pool != NULL)
+		for (k = 1; k < SLOTS && k < s->x->f - i; k++)
+			if (begin(s, i, i + k, &ahead) == NULL)
+				break;
+	if (t->busy)
+		pool_wait(s->pool, &t->job);
+	t->busy = false;
+	if (!t->good) {
+		t->at = NONE;
 		return err_set(e, CALA_INTEGRITY, "the archive is damaged: the "
 		    "part at byte %ju is not what was stored",
-		    (uintmax_t)f->c_off);
-	s->at = i;
+		    (uintmax_t)t->f.c_off);
+	}
+	s->now = t;
 	return 0;
 }
 
@@ -94,12 +189,12 @@ s_read(struct source *src, void *p, size_t n, struct err *e)
 	if (s->pos >= s->x->tar_len)
 		return 0;
 	i = frame_of(s->x, s->pos);
-	if (i != s->at && load(s, i, e) == -1)
+	if ((s->now == NULL || s->now->at != i) && load(s, i, e) == -1)
 		return -1;
 	f = &s->x->frame[i];
 	if (n > f->u_off + f->u_len - s->pos)
 		n = (size_t)(f->u_off + f->u_len - s->pos);
-	memcpy(p, s->out + (s->pos - f->u_off), n);
+	memcpy(p, s->now->out + (s->pos - f->u_off), n);
 	s->pos += n;
 	return (ssize_t)n;
 }
@@ -108,19 +203,24 @@ static void
 s_close(struct source *src)
 {
 	struct seek *s = (struct seek *)src;
+	size_t i;
 
-	ZSTD_freeDCtx(s->zst);
-	libdeflate_free_decompressor(s->gz);
-	free(s->in);
-	free(s->out);
+	pool_free(s->pool);
+	for (i = 0; i < SLOTS; i++) {
+		ZSTD_freeDCtx(s->slot[i].zctx);
+		libdeflate_free_decompressor(s->slot[i].gctx);
+		free(s->slot[i].in);
+		free(s->slot[i].out);
+	}
 	free(s);
 }
 
 struct source *
-seek_source(struct index *x, struct err *e)
+seek_source(struct index *x, unsigned jobs, struct err *e)
 {
 	static const struct source_ops ops = { s_read, s_close };
 	struct seek *s = calloc(1, sizeof(*s));
+	size_t i;
 
 	if (s == NULL) {
 		err_oom(e);
@@ -128,14 +228,9 @@ seek_source(struct index *x, struct err *e)
 	}
 	s->s.ops = &ops;
 	s->x = x;
-	s->at = UINT32_MAX;
-	s->zst = ZSTD_createDCtx();
-	s->gz = libdeflate_alloc_decompressor();
-	if (s->zst == NULL || s->gz == NULL) {
-		s_close(&s->s);
-		err_oom(e);
-		return NULL;
-	}
+	s->jobs = jobs != 0 ? jobs : pool_cores();
+	for (i = 0; i < SLOTS; i++)
+		s->slot[i].at = NONE;
 	return &s->s;
 }
 

@@ -461,7 +461,7 @@ p_close(struct reader *r)
 static struct reader *
 frames_reader(struct itree *t, struct err *e)
 {
-	struct source *s = seek_source(t->x, e);
+	struct source *s = seek_source(t->x, t->how.jobs, e);
 
 	return s == NULL ? NULL : tarr_reader(s, true, seek_to, &t->how,
 	    t->log, e);

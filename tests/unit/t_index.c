@@ -391,6 +391,87 @@ bent_frame(void **state)
 	buf_fini(&b);
 }
 
+/*
+ * Files of d000 in order until something is wrong; how many were as packed.
+ */
+static unsigned
+good_files(struct ranged *r, unsigned jobs, struct err *e)
+{
+	static const char *const some[] = { "d000" };
+	struct archive_read how = { .jobs = jobs };
+	struct tree *t = archive_tree(r, &how, &lg, e);
+	struct reader *rd;
+	const struct entry *en;
+	struct content *c;
+	static unsigned char p[300000];
+	unsigned n = 0;
+	uint64_t at;
+	ssize_t k, i;
+
+	assert_non_null(t);
+	assert_non_null(rd = t->ops->reader(t, some, 1, e));
+	while (reader_next(rd, &en, &c, e) == 1) {
+		if (c == NULL)
+			continue;
+		for (at = 0; (k = content_read(c, p, sizeof(p), e)) > 0;
+		    at += (uint64_t)k)
+			for (i = 0; i < k; i++)
+				if (p[i] != made_byte(n, at + (uint64_t)i))
+					fail_msg("%s: wrong at %ju", en->path,
+					    (uintmax_t)at + (uintmax_t)i);
+		if (k == -1)
+			break;
+		assert_int_equal(at, 1 << 20);
+		n++;
+	}
+	reader_close(rd);
+	t->ops->close(t);
+	return n;
+}
+
+/* Frames decoded ahead: the same bytes, and the same damage at its place. */
+static void
+in_a_row(void **state)
+{
+	static const enum archive_format f[] = { ARCHIVE_TAR_ZST,
+	    ARCHIVE_TAR_GZ };
+	struct err e = ERR_INIT;
+	struct ranged *r;
+	struct buf b;
+	unsigned jobs, n, want = 0;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		struct archive_write w = { .format = f[i], .level = 1,
+		    .jobs = 2, .index = true };
+
+		buf_init(&b, 256 << 20);
+		pack_mem(&b, &w, 24, 1 << 20, 0);
+		r = ranged_of(&b);
+		for (jobs = 1; jobs < 5; jobs += 1) {
+			n = good_files(r, jobs, &e);
+			if (n != 24)
+				fail_msg("%u jobs: %u: %s", jobs, n, e.msg);
+		}
+		ranged_close(r);
+		b.p[b.len / 5 * 4] = (char)(b.p[b.len / 5 * 4] ^ 4);
+		r = ranged_of(&b);
+		for (jobs = 1; jobs < 4; jobs++) {
+			err_clear(&e);
+			n = good_files(r, jobs, &e);
+			assert_int_equal(e.code, CALA_INTEGRITY);
+			if (jobs == 1)
+				want = n;
+			assert_int_equal(n, want);
+			assert_in_range(n, 1, 22);
+		}
+		err_clear(&e);
+		ranged_close(r);
+		buf_fini(&b);
+	}
+}
+
 int
 main(void)
 {
@@ -398,6 +479,7 @@ main(void)
 		cmocka_unit_test(spec_vector), cmocka_unit_test(lies),
 		cmocka_unit_test(announced), cmocka_unit_test(ordering),
 		cmocka_unit_test(trees), cmocka_unit_test(bent_frame),
+		cmocka_unit_test(in_a_row),
 	};
 	int r;
 
