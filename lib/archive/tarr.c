@@ -4,7 +4,7 @@
  * entry is a warning and the next entry.
  */
 
-#include "archive/tarr.h"
+#include "archive/tarr_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,471 +16,6 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/str.h"
-
-enum {
-	IN_SIZE = 256 * 1024,
-	NOBODY = 65534,
-	OLD_SPARSE = 21                 /* pairs in a continuation block */
-};
-
-struct tarr {
-	struct reader r;
-	struct source *in;
-	bool own;
-	tarr_seek *seek;
-	struct archive_read limits;
-	struct log *log;
-
-	unsigned char *buf;             /* read but not consumed */
-	size_t at, end;
-	uint64_t pos;                   /* in the stream, of buf[at] */
-
-	struct pax pax, global;
-	struct buf longname, longlink;  /* GNU L, K */
-	bool have_name, have_link;
-	struct buf path, target, uname, gname, raw;
-	struct xattr *xattrs;
-
-	struct entry entry;
-	struct content content;
-	struct tarr_where where;
-	uint64_t left;                  /* stored bytes of the entry, unread */
-	uint64_t pad;                   /* then zero bytes to a block */
-	size_t ext;                     /* extent that content.pos is in */
-	uint64_t told;                  /* bytes of its extended headers */
-
-	uint64_t entries, files, size;
-	uint64_t sum;                   /* for max_size */
-	bool jumped, done, failed;
-	bool cala, marked;
-	struct mark mark;
-	bool wrong;
-	struct err err;                 /* sticky */
-};
-
-bool
-tarr_zero(const void *v, size_t n)
-{
-	const unsigned char *p = v;
-
-	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
-}
-
-/* Octal as it is written: spaces around, or NULs; all blank is 0. */
-static int
-octal(const unsigned char *p, size_t n, uint64_t *out)
-{
-	uint64_t v = 0;
-	size_t i = 0;
-
-	while (i < n && (p[i] == ' ' || p[i] == '\0'))
-		i++;
-	for (; i < n && p[i] >= '0' && p[i] <= '7'; i++) {
-		if (v > UINT64_MAX >> 4)
-			return -1;
-		v = v << 3 | (uint64_t)(p[i] - '0');
-	}
-	if (i < n && p[i] != ' ' && p[i] != '\0')
-		return -1;
-	*out = v;
-	return 0;
-}
-
-/* Base-256: GNU's and star's big-endian two's complement. */
-static int
-number(const unsigned char *p, size_t n, int64_t *out)
-{
-	uint64_t v;
-	size_t i;
-
-	if ((p[0] & 0x80) == 0) {
-		if (octal(p, n, &v) == -1 || v > INT64_MAX)
-			return -1;
-		*out = (int64_t)v;
-		return 0;
-	}
-	v = (p[0] & 0x40) != 0 ? UINT64_MAX : 0;
-	for (i = 0; i < n; i++) {
-		/* only sign bits may be shifted out */
-		if (i > 0 && v >> 55 != 0 && v >> 55 != 0x1ff)
-			return -1;
-		v = v << 8 | (i == 0 ? (p[0] & 0x40) != 0 ? p[0] :
-		    (unsigned)p[0] & 0x3f : p[i]);
-	}
-	*out = (int64_t)v;
-	return 0;
-}
-
-bool
-tarr_header(const unsigned char h[TAR_BLOCK])
-{
-	uint64_t want;
-	unsigned sum = 0;
-	int ssum = 0, i;
-
-	if (octal(h + 148, 8, &want) == -1)
-		return false;
-	for (i = 0; i < TAR_BLOCK; i++) {
-		unsigned char c = i >= 148 && i < 156 ? ' ' : h[i];
-
-		sum += c;
-		ssum += (signed char)c;
-	}
-	return (want == sum || (ssum >= 0 && want == (uint64_t)ssum)) &&
-	    sum != 8 * ' ';
-}
-
-int
-mark_parse(const char *s, size_t n, struct mark *m)
-{
-	char text[160];
-	unsigned long long en, fi, si, wa;
-	int used = 0;
-
-	if (n < 11 || memcmp(s, "cala-pack 1", 11) != 0 ||
-	    (n > 11 && s[11] != ' '))
-		return 0;
-	if (n == 11)
-		return 1;
-	if (n >= sizeof(text))
-		return -1;
-	memcpy(text, s + 12, n - 12);
-	text[n - 12] = '\0';
-	s = str_begins(text, "end ") ? text + 4 : text;
-	if (sscanf(s, "entries=%20llu files=%20llu size=%20llu "
-	    "warnings=%20llu%n", &en, &fi, &si, &wa, &used) != 4 ||
-	    s[used] != '\0')
-		return -1;
-	m->entries = en;
-	m->files = fi;
-	m->size = si;
-	m->warnings = wa;
-	return 2;
-}
-
-bool
-mark_tail(const unsigned char *p, size_t n, struct mark *m)
-{
-	const unsigned char *h, *data;
-	struct err e = ERR_INIT;
-	struct pax pax;
-	size_t end = n;
-	uint64_t len;
-	bool found = false;
-
-	while (end >= TAR_BLOCK && tarr_zero(p + end - TAR_BLOCK, TAR_BLOCK))
-		end -= TAR_BLOCK;
-	if (n - end < 2 * TAR_BLOCK || end < 2 * TAR_BLOCK ||
-	    n % TAR_BLOCK != 0)
-		return false;
-	h = p + end - 2 * TAR_BLOCK;
-	data = h + TAR_BLOCK;
-	if (!tarr_header(h) || h[156] != 'g' ||
-	    octal(h + 124, 12, &len) == -1 || len > TAR_BLOCK ||
-	    pax_init(&pax, &e) == -1)
-		return false;
-	if (pax_parse(&pax, (const char *)data, (size_t)len, true, &e) == 0 &&
-	    (pax.have & PAX_COMMENT) != 0)
-		found = mark_parse(pax.comment->p, pax.comment->len, m) == 2;
-	pax_fini(&pax);
-	return found;
-}
-
-/* ---- bytes ---- */
-
-static int
-cut_short(struct tarr *t, struct err *e)
-{
-	return err_set(e, CALA_INCOMPLETE, "the archive is cut short: it ends "
-	    "at byte %ju without its end", (uintmax_t)t->pos);
-}
-
-/* 1 with at least one byte in the buffer, 0 at the end, -1. */
-static int
-fill(struct tarr *t, struct err *e)
-{
-	ssize_t k;
-
-	if (t->at < t->end)
-		return 1;
-	t->at = t->end = 0;
-	if ((k = source_read(t->in, t->buf, IN_SIZE, e)) <= 0)
-		return (int)k;
-	t->end = (size_t)k;
-	return 1;
-}
-
-/* Up to n bytes; fewer only at the end; -1 with err. */
-static ssize_t
-in_full(struct tarr *t, void *v, size_t n, struct err *e)
-{
-	unsigned char *p = v;
-	size_t got = 0, k;
-	int r;
-
-	while (got < n) {
-		if ((r = fill(t, e)) == -1)
-			return -1;
-		if (r == 0)
-			break;
-		k = t->end - t->at < n - got ? t->end - t->at : n - got;
-		memcpy(p + got, t->buf + t->at, k);
-		t->at += k;
-		t->pos += k;
-		got += k;
-	}
-	return (ssize_t)got;
-}
-
-/* 1..n bytes; large reads go past the buffer.  -1 also at the end. */
-static ssize_t
-in_some(struct tarr *t, void *p, size_t n, struct err *e)
-{
-	ssize_t k;
-
-	if (t->at == t->end && n >= IN_SIZE / 4)
-		k = source_read(t->in, p, n, e);
-	else {
-		if (n > IN_SIZE)
-			n = IN_SIZE;
-		if ((k = fill(t, e)) == 1) {
-			if (n > t->end - t->at)
-				n = t->end - t->at;
-			memcpy(p, t->buf + t->at, n);
-			t->at += n;
-			k = (ssize_t)n;
-		}
-	}
-	if (k == 0)
-		return cut_short(t, e);
-	if (k > 0)
-		t->pos += (uint64_t)k;
-	return k;
-}
-
-static int
-in_seek(struct tarr *t, uint64_t off, struct err *e)
-{
-	if (t->seek(t->in, off, e) == -1)
-		return -1;
-	t->at = t->end = 0;
-	t->pos = off;
-	return 0;
-}
-
-static int
-in_skip(struct tarr *t, uint64_t n, struct err *e)
-{
-	size_t k;
-	int r;
-
-	while (n > 0) {
-		/* what the next read would bring anyway is no reason to move */
-		if (t->seek != NULL && n > t->end - t->at + IN_SIZE)
-			return in_seek(t, t->pos + n, e);
-		if ((r = fill(t, e)) == -1)
-			return -1;
-		if (r == 0)
-			return cut_short(t, e);
-		k = t->end - t->at;
-		if (k > n)
-			k = (size_t)n;
-		t->at += k;
-		t->pos += k;
-		n -= k;
-	}
-	return 0;
-}
-
-/* The n bytes of a record into b (emptied), and its padding dropped. */
-static int
-in_record(struct tarr *t, struct buf *b, uint64_t n, struct err *e)
-{
-	uint64_t left = n;
-	ssize_t got;
-	size_t k;
-	char *to;
-
-	/* grows as the bytes come: the announced length may be a lie */
-	buf_reset(b);
-	while (left > 0) {
-		k = left > 65536 ? 65536 : (size_t)left;
-		if ((to = buf_room(b, k)) == NULL)
-			return buf_failed(b, e);
-		if ((got = in_full(t, to, k, e)) == -1)
-			return -1;
-		if ((size_t)got < k)
-			return cut_short(t, e);
-		buf_grown(b, k);
-		left -= k;
-	}
-	return in_skip(t, -n % TAR_BLOCK, e);
-}
-
-/* ---- contents ---- */
-
-static ssize_t
-c_read(struct content *c, void *p, size_t n, struct err *e)
-{
-	struct tarr *t = (struct tarr *)((char *)c -
-	    offsetof(struct tarr, content));
-	const struct entry *en = &t->entry;
-	const struct extent *x;
-	uint64_t hole;
-	ssize_t k;
-
-	if (en->sparse) {
-		while (t->ext < en->nextents && c->pos >=
-		    en->extents[t->ext].off + en->extents[t->ext].len)
-			t->ext++;
-		x = t->ext < en->nextents ? &en->extents[t->ext] : NULL;
-		if (x == NULL || c->pos < x->off) {
-			hole = (x == NULL ? c->size : x->off) - c->pos;
-			if (n > hole)
-				n = (size_t)hole;
-			memset(p, 0, n);
-			return (ssize_t)n;
-		}
-		if (n > x->off + x->len - c->pos)
-			n = (size_t)(x->off + x->len - c->pos);
-	}
-	if ((k = in_some(t, p, n, e)) == -1)
-		return -1;
-	t->left -= (uint64_t)k;
-	return k;
-}
-
-static int
-c_skip(struct content *c, uint64_t n, struct err *e)
-{
-	struct tarr *t = (struct tarr *)((char *)c -
-	    offsetof(struct tarr, content));
-	const struct entry *en = &t->entry;
-	const struct extent *x;
-	uint64_t data = n, to = c->pos + n, from;
-	size_t i;
-
-	if (en->sparse)
-		for (data = 0, i = t->ext; i < en->nextents; i++) {
-			x = &en->extents[i];
-			if (x->off >= to)
-				break;
-			from = x->off > c->pos ? x->off : c->pos;
-			if (x->off + x->len > from)
-				data += (x->off + x->len < to ?
-				    x->off + x->len : to) - from;
-		}
-	if (in_skip(t, data, e) == -1)
-		return -1;
-	t->left -= data;
-	return 0;
-}
-
-static const struct content_ops c_ops = { c_read, c_skip, NULL };
-
-/* ---- sparse maps ---- */
-
-/* GNU.sparse 1.0: decimal numbers, a line each, before the data. */
-static int
-map_number(struct tarr *t, unsigned char *block, size_t *at, uint64_t *out,
-    struct err *e)
-{
-	char digits[24];
-	ssize_t got;
-	size_t n = 0;
-
-	for (;;) {
-		if (*at == TAR_BLOCK) {
-			if (t->left < TAR_BLOCK)
-				return 1;
-			if ((got = in_full(t, block, TAR_BLOCK, e)) == -1)
-				return -1;
-			if (got < TAR_BLOCK)
-				return cut_short(t, e);
-			t->left -= TAR_BLOCK;
-			*at = 0;
-		}
-		if (block[*at] == '\n') {
-			(*at)++;
-			return pax_num(digits, n, out) == 0 ? 0 : 1;
-		}
-		if (n == sizeof(digits))
-			return 1;
-		digits[n++] = (char)block[(*at)++];
-	}
-}
-
-/* 0; 1 when the map makes no sense; -1 with err. */
-static int
-map_in_data(struct tarr *t, struct err *e)
-{
-	unsigned char block[TAR_BLOCK];
-	uint64_t n, off = 0, len = 0, i;
-	size_t at = TAR_BLOCK;
-	int r;
-
-	if ((r = map_number(t, block, &at, &n, e)) != 0)
-		return r;
-	for (i = 0; i < n; i++) {
-		if ((r = map_number(t, block, &at, &off, e)) != 0 ||
-		    (r = map_number(t, block, &at, &len, e)) != 0)
-			return r;
-		if (pax_extent(&t->pax, off, len) == -1)
-			return 1;
-	}
-	return 0;
-}
-
-/* Old GNU: four pairs in the header, 21 in each continuation block. */
-static int
-map_old(struct tarr *t, const unsigned char *h, struct err *e)
-{
-	unsigned char block[TAR_BLOCK];
-	const unsigned char *p = h + 386;
-	bool more = h[482] != 0;
-	int n = 4, i;
-	int64_t off, len;
-	ssize_t got;
-
-	for (;;) {
-		for (i = 0; i < n && p[24 * i] != '\0'; i++) {
-			if (number(p + 24 * i, 12, &off) == -1 || off < 0 ||
-			    number(p + 24 * i + 12, 12, &len) == -1 ||
-			    len < 0 || pax_extent(&t->pax, (uint64_t)off,
-			    (uint64_t)len) == -1)
-				return 1;
-		}
-		if (!more)
-			return 0;
-		if ((got = in_full(t, block, TAR_BLOCK, e)) == -1)
-			return -1;
-		if (got < TAR_BLOCK)
-			return cut_short(t, e);
-		p = block;
-		n = OLD_SPARSE;
-		more = block[504] != 0;
-	}
-}
-
-/* Ascending, apart, inside size, and together as long as what is stored. */
-static bool
-map_good(struct tarr *t, uint64_t size)
-{
-	struct extent *x = t->pax.ext;
-	uint64_t end = 0, sum = 0, stop;
-	size_t i, k = 0;
-
-	for (i = 0; i < t->pax.next; i++) {
-		if (x[i].off < end || !u64_add(x[i].off, x[i].len, &stop) ||
-		    stop > size || !u64_add(sum, x[i].len, &sum))
-			return false;
-		end = stop;
-		if (x[i].len > 0)
-			x[k++] = x[i];
-	}
-	t->pax.next = k;
-	return sum == t->left;
-}
 
 /* ---- headers ---- */
 
@@ -555,7 +90,7 @@ owner(struct tarr *t, const unsigned char *p, unsigned bit, uint64_t pax,
 		v = (int64_t)pax;
 	else if ((t->global.have & bit) != 0)
 		v = (int64_t)global;
-	else if (number(p, 8, &v) == -1)
+	else if (tarr_number(p, 8, &v) == -1)
 		v = -1;
 	if (v >= 0 && v < UINT32_MAX)
 		return (uint32_t)v;
@@ -599,8 +134,8 @@ device(struct tarr *t, const unsigned char *h)
 {
 	int64_t ma = 0, mi = 0;
 
-	if (number(h + 329, 8, &ma) == -1 || ma < 0 || ma > UINT32_MAX ||
-	    number(h + 337, 8, &mi) == -1 || mi < 0 || mi > UINT32_MAX) {
+	if (tarr_number(h + 329, 8, &ma) == -1 || ma < 0 || ma > UINT32_MAX ||
+	    tarr_number(h + 337, 8, &mi) == -1 || mi < 0 || mi > UINT32_MAX) {
 		log_warn(t->log, "%s: its device number is malformed",
 		    str_q(t->path.p));
 		ma = mi = 0;
@@ -671,22 +206,22 @@ holes(struct tarr *t, const unsigned char *h, struct err *e)
 	int r = 0;
 
 	if (t->where.flag == 'S') {
-		if (number(h + 483, 12, &real) == -1)
+		if (tarr_number(h + 483, 12, &real) == -1)
 			real = -1;
 		t->pax.next = 0;
-		r = map_old(t, h, e);
+		r = tarr_map_old(t, h, e);
 		t->where.data = t->pos;
 	} else {
 		if ((t->pax.have & PAX_REAL) != 0)
 			real = (int64_t)t->pax.real;
 		if (t->pax.sparse == 2) {
 			t->pax.next = 0;
-			r = map_in_data(t, e);
+			r = tarr_map_data(t, e);
 		}
 	}
 	if (r == -1)
 		return -1;
-	if (r == 1 || real < 0 || !map_good(t, (uint64_t)real)) {
+	if (r == 1 || real < 0 || !tarr_map_good(t, (uint64_t)real)) {
 		log_warn(t->log, "%s: skipped; its map of holes makes no sense",
 		    str_q(t->path.p));
 		return 0;
@@ -752,7 +287,7 @@ entry(struct tarr *t, const unsigned char *h, char flag, struct err *e)
 
 	memset(en, 0, sizeof(*en));
 	t->where.flag = flag == '\0' ? '0' : flag;
-	if (number(h + 124, 12, &size) == -1 || size < 0)
+	if (tarr_number(h + 124, 12, &size) == -1 || size < 0)
 		return damaged(t, t->pos - TAR_BLOCK, "an impossible size", e);
 	if ((t->pax.have & PAX_SIZE) != 0)
 		size = (int64_t)t->pax.size;
@@ -811,7 +346,7 @@ entry(struct tarr *t, const unsigned char *h, char flag, struct err *e)
 		return 0;
 	if (en->type == ENTRY_CHAR || en->type == ENTRY_BLOCK)
 		device(t, h);
-	if (octal(h + 100, 8, &mode) == -1)
+	if (tarr_octal(h + 100, 8, &mode) == -1)
 		mode = en->type == ENTRY_DIR ? 0755 : 0644;
 	en->mode = (uint32_t)(mode & 07777);
 	en->uid = owner(t, h + 108, PAX_UID, t->pax.uid, t->global.uid);
@@ -821,7 +356,7 @@ entry(struct tarr *t, const unsigned char *h, char flag, struct err *e)
 		en->mtime = t->pax.mtime;
 	else if ((t->global.have & PAX_MTIME) != 0)
 		en->mtime = t->global.mtime;
-	else if (number(h + 136, 12, &mtime) == 0)
+	else if (tarr_number(h + 136, 12, &mtime) == 0)
 		en->mtime.tv_sec = mtime;
 	else
 		log_warn(t->log, "%s: its time is malformed",
@@ -880,14 +415,14 @@ record(struct tarr *t, const unsigned char *h, char flag, struct err *e)
 	struct buf *to = pax ? &t->raw : name ? &t->longname : &t->longlink;
 	int64_t size;
 
-	if (number(h + 124, 12, &size) == -1 || size < 0 ||
+	if (tarr_number(h + 124, 12, &size) == -1 || size < 0 ||
 	    size > (pax ? TAR_PAX_MAX : TAR_LONG_MAX) ||
 	    (flag != 'g' && !u64_add(t->told, (uint64_t)size, &t->told)) ||
 	    t->told > TAR_PAX_MAX)
 		return damaged(t, t->pos - TAR_BLOCK, pax ?
 		    "an extended header of impossible size" :
 		    "a long name of impossible size", e);
-	if (in_record(t, to, (uint64_t)size, e) == -1)
+	if (tarr_text(t, to, (uint64_t)size, e) == -1)
 		return -1;
 	if (pax) {
 		if (flag == 'g') {
@@ -942,17 +477,17 @@ finish(struct tarr *t, struct err *e)
 	ssize_t got;
 	int r;
 
-	if ((got = in_full(t, block, TAR_BLOCK, e)) == -1)
+	if ((got = tarr_full(t, block, TAR_BLOCK, e)) == -1)
 		return -1;
 	if (got < TAR_BLOCK)
-		return cut_short(t, e);
+		return tarr_short(t, e);
 	if (!tarr_zero(block, TAR_BLOCK))
 		return damaged(t, t->pos - 2 * TAR_BLOCK, "a lone zero block",
 		    e);
 	if (t->cala && check_mark(t, e) == -1)
 		return -1;
 	/* Read on: a compressed stream's own check comes at its end. */
-	while ((r = fill(t, e)) == 1) {
+	while ((r = tarr_fill(t, e)) == 1) {
 		clean = clean && tarr_zero(t->buf + t->at, t->end - t->at);
 		t->pos += t->end - t->at;
 		t->at = t->end;
@@ -978,10 +513,10 @@ step(struct tarr *t, bool *pre, struct err *e)
 
 	if (!*pre)
 		t->where.head = at;
-	if ((got = in_full(t, h, TAR_BLOCK, e)) == -1)
+	if ((got = tarr_full(t, h, TAR_BLOCK, e)) == -1)
 		return -1;
 	if (got < TAR_BLOCK)
-		return cut_short(t, e);
+		return tarr_short(t, e);
 	if (tarr_zero(h, TAR_BLOCK)) {
 		if (*pre)
 			return damaged(t, at, "a missing header", e);
@@ -1028,7 +563,7 @@ drop(struct tarr *t, struct err *e)
 	uint64_t n = t->left + t->pad;
 
 	forget(t);
-	return n == 0 ? 0 : in_skip(t, n, e);
+	return n == 0 ? 0 : tarr_skip(t, n, e);
 }
 
 static int
@@ -1060,7 +595,7 @@ t_next(struct reader *r, const struct entry **en, struct content **c,
 		return 0;
 	*en = &t->entry;
 	if (t->entry.type == ENTRY_FILE) {
-		t->content.ops = &c_ops;
+		t->content.ops = &tarr_content;
 		t->content.size = t->entry.size;
 		t->content.pos = 0;
 		*c = &t->content;
@@ -1116,7 +651,7 @@ tarr_reader(struct source *in, bool own, tarr_seek *seek,
 	buf_init(&t->uname, TAR_PAX_MAX);
 	buf_init(&t->gname, TAR_PAX_MAX);
 	buf_init(&t->raw, TAR_PAX_MAX + TAR_BLOCK);
-	t->buf = malloc(IN_SIZE);
+	t->buf = malloc(TARR_IN);
 	t->xattrs = calloc(ENTRY_XATTR_MAX, sizeof(*t->xattrs));
 	if (t->buf == NULL || t->xattrs == NULL ||
 	    pax_init(&t->pax, e) == -1 || pax_init(&t->global, e) == -1) {
@@ -1141,7 +676,7 @@ tarr_jump(struct reader *r, uint64_t off, struct err *e)
 	forget(t);
 	t->jumped = true;
 	t->done = t->failed = false;
-	return t->pos == off ? 0 : in_seek(t, off, e);
+	return t->pos == off ? 0 : tarr_move(t, off, e);
 }
 
 void
