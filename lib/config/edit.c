@@ -129,13 +129,44 @@ edit_changed(const struct edit *ed)
 	return false;
 }
 
+/*
+ * Another editor may have come from another side: of one file of conf.d by its
+ * name, or one that knows nothing of our lock.
+ */
 static int
-write_file(struct conf_file *f, struct err *e)
+unchanged(const struct edit *ed, const struct conf_file *f, int dirfd,
+    int *lock, struct err *e)
+{
+	struct stat a, b;
+
+	if (fstat(ed->lockdir, &a) == -1 || fstat(dirfd, &b) == -1)
+		return err_sys(e, "folder");
+	if (a.st_dev != b.st_dev || a.st_ino != b.st_ino) {
+		*lock = file_lock(dirfd, lock_name, "cala-config",
+		    LOCK_SECONDS, e);
+		if (*lock == -1)
+			return -1;
+	}
+	if (f->st.st_nlink == 0)
+		return 0;       /* new: whoever is first wins, see commit */
+	if (stat(f->path, &a) == -1)
+		return err_sys(e, "changed by others meanwhile");
+	if (a.st_dev != f->st.st_dev || a.st_ino != f->st.st_ino ||
+	    a.st_size != f->st.st_size ||
+	    a.st_mtim.tv_sec != f->st.st_mtim.tv_sec ||
+	    a.st_mtim.tv_nsec != f->st.st_mtim.tv_nsec)
+		return err_set(e, CALA_LOCKED,
+		    "changed by others meanwhile; try again");
+	return 0;
+}
+
+static int
+write_file(struct edit *ed, struct conf_file *f, struct err *e)
 {
 	struct afile a = AFILE_INIT;
 	char real[PATH_MAX], *dir = NULL;
 	const char *path, *base;
-	int dirfd = -1, ret = -1;
+	int dirfd = -1, lock = -1, ret = -1;
 	bool old = f->st.st_nlink > 0;
 
 	/* A link keeps pointing at the file that it points at. */
@@ -148,7 +179,8 @@ write_file(struct conf_file *f, struct err *e)
 	}
 	dirfd = old ? file_opendir(AT_FDCWD, dir, e) :
 	    file_mkdirs(dir, 0755, e);
-	if (dirfd == -1 || afile_open(&a, dirfd, base, e) == -1)
+	if (dirfd == -1 || unchanged(ed, f, dirfd, &lock, e) == -1 ||
+	    afile_open(&a, dirfd, base, e) == -1)
 		goto out;
 	if (old && (f->st.st_uid != geteuid() || f->st.st_gid != getegid()) &&
 	    fchown(a.fd, f->st.st_uid, f->st.st_gid) == -1) {
@@ -165,6 +197,10 @@ write_file(struct conf_file *f, struct err *e)
 		f->dirty = false;
 out:
 	afile_abort(&a);
+	if (lock != -1) {
+		(void)unlinkat(dirfd, lock_name, 0);
+		close(lock);
+	}
 	if (dirfd != -1)
 		close(dirfd);
 	free(dir);
@@ -205,7 +241,7 @@ edit_commit(struct edit *ed, struct err *e)
 	if (edit_check(ed, e) == -1)
 		return -1;
 	for (i = 0; i < ed->fs.n; i++)
-		if (ed->fs.v[i].dirty && write_file(&ed->fs.v[i], e) == -1)
+		if (ed->fs.v[i].dirty && write_file(ed, &ed->fs.v[i], e) == -1)
 			return -1;
 	return 0;
 }
@@ -390,6 +426,7 @@ int
 edit_add(struct edit *ed, const char *kind, const char *name, struct err *e)
 {
 	struct conf_file *f = files_find(&ed->fs, ed->target);
+	const char *nl, *eol;
 	struct buf head;
 	int ret = -1;
 
@@ -404,9 +441,11 @@ edit_add(struct edit *ed, const char *kind, const char *name, struct err *e)
 		    "'%s' can't be the name of a section", str_q(name));
 		goto out;
 	}
+	nl = memchr(f->text.p, '\n', f->text.len);
+	eol = nl != NULL && nl > f->text.p && nl[-1] == '\r' ? "\r\n" : "\n";
 	if (f->text.len > 0 && f->text.p[f->text.len - 1] != '\n')
-		buf_chr(&f->text, '\n');
-	buf_printf(&f->text, "%s%s\n", f->text.len > 0 ? "\n" : "", head.p);
+		buf_str(&f->text, eol);
+	buf_printf(&f->text, "%s%s%s", f->text.len > 0 ? eol : "", head.p, eol);
 	f->dirty = true;
 	ret = buf_failed(&f->text, e);
 out:
