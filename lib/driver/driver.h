@@ -59,6 +59,7 @@ struct driver_call {
 	uint64_t expect;                        /* bytes to come; 0: unknown */
 	struct record *record;                  /* filled in, to complete */
 	const struct archive_facts *facts;      /* the stream, once it ended */
+	const struct record *was;               /* set: before the change */
 	/* check, verify, gc print their lines here */
 	FILE *out;
 };
@@ -83,7 +84,9 @@ typedef int record_fn(void *, struct record *, struct err *);
  *   record is fn's only during the call.  A foreign backup whose server is
  *   unknown is listed only without a server.
  * find:     the record of call->backup (initialised here; record_fini).
- * sync:     make a changed record (set) durable.
+ * sync:     make a changed record (set) durable.  CALA_LOCKED where the store
+ *   can tell that the stored one is no longer call->was (record_same): somebody
+ *   else's lock must not be lost.
  * remove:   exactly call->backup; driver_main has checked the lock.
  * check, verify, gc: say each step on call->out.
  */

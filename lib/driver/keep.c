@@ -127,14 +127,19 @@ adopt(struct run *r, struct record *rec, struct err *e)
 int
 verb_set(struct run *r, struct err *e)
 {
-	struct record rec;
+	struct record rec, was;
 	int ret = -1;
 
 	if (r->name == NULL && r->group == NULL && r->lock.raw > 1 &&
 	    r->adopt[0] == '\0')
 		return err_set(e, CALA_USAGE, "set: nothing to change");
-	if (backup_find(r, &rec, e) == -1)
+	if (backup_find(r, &was, e) == -1)
 		return -1;
+	if (backup_find(r, &rec, e) == -1) {
+		record_fini(&was);
+		return -1;
+	}
+	r->call.was = &was;
 	if ((r->adopt[0] != '\0' && adopt(r, &rec, e) == -1) ||
 	    (r->name != NULL && record_set(&rec.name,
 	    *r->name != '\0' ? r->name : NULL, e) == -1) ||
@@ -147,6 +152,8 @@ verb_set(struct run *r, struct err *e)
 		goto out;
 	ret = record_print(&rec, e);
 out:
+	r->call.was = NULL;
+	record_fini(&was);
 	record_fini(&rec);
 	return ret;
 }

@@ -337,6 +337,7 @@ local_sync(struct driver_call *call, struct record *rec, struct err *e)
 {
 	struct local_file f;
 	struct record now;
+	bool same = true;
 	int dirfd, lock = -1, ret = -1, r;
 
 	if ((dirfd = local_open(call, false, e)) == -1)
@@ -352,9 +353,13 @@ local_sync(struct driver_call *call, struct record *rec, struct err *e)
 		err_hint(e, "repair or remove %s.json first", rec->uuid);
 		goto out;
 	}
-	if (r == 1)
+	if (r == 1) {
+		same = record_same(&now, call->was);
 		record_fini(&now);
-	ret = local_save(dirfd, rec, e);
+	}
+	ret = same ? local_save(dirfd, rec, e) : err_set(e, CALA_LOCKED,
+	    "backup %s: somebody else has just changed its record",
+	    rec->uuid);
 out:
 	if (lock != -1)
 		close(lock);

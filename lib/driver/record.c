@@ -466,6 +466,19 @@ record_cmp(const struct record *a, const struct record *b)
 	return c != 0 ? c : strcmp(a->uuid, b->uuid);
 }
 
+static bool
+text_same(const char *a, const char *b)
+{
+	return strcmp(a != NULL ? a : "", b != NULL ? b : "") == 0;
+}
+
+bool
+record_same(const struct record *a, const struct record *b)
+{
+	return a->locked == b->locked && text_same(a->name, b->name) &&
+	    text_same(a->group, b->group) && strcmp(a->server, b->server) == 0;
+}
+
 /* The newest or oldest; a whole one always beats a partial one. */
 static int
 pick_end(struct record *const *v, size_t n, bool latest, size_t *out,

@@ -88,6 +88,12 @@ int record_name(const char *, const char *, struct err *);
 int record_cmp(const struct record *, const struct record *);
 
 /*
+ * record_same(a, b): are name, group, lock and server, which set changes, the
+ * same?
+ */
+bool record_same(const struct record *, const struct record *);
+
+/*
  * record_pick(list, n, what, &i, e): the backup that BACKUP means among n
  * records of one server: a UUID, an unambiguous prefix of at least 4
  * characters, "latest" or "oldest" (whole ones before partial ones).

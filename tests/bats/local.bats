@@ -242,6 +242,33 @@ tar_formats='tar tar.gz tar.xz tar.lz tar.bz2 tar.lz4 tar.zst'
 	[ ! -e "$store/$U.tar.zst" ]
 }
 
+@test "set does not undo what another set did meanwhile: exit 11" {
+	sample src
+	cala-pack -C src . | d put -s "$S" --uuid "$U" >rec
+	mkfifo held gate
+	flock "$store/.cala.lock" sh -c 'echo >held; read -r _ <gate' 3>&- &
+	holder=$!
+	read -r _ <held
+	cala-local set -c c -b "$U" --name new >out 2>err &
+	set=$!
+	# It opens the lock's file when it has read the record.
+	until [[ $(ls -l /proc/$set/fd 2>/dev/null) == *.cala.lock* ]]; do
+		kill -0 $set
+		sleep 0.02
+	done
+	jq -c '.locked = true' "$store/$U.json" >now
+	cat now >"$store/$U.json"
+	echo >gate
+	wait $holder
+	rc=0
+	wait $set || rc=$?
+	echo "$rc: $(cat err)"
+	[ "$rc" -eq 11 ]
+	[ "$(jq .locked "$store/$U.json")" = true ]
+	d set -b "$U" --name new
+	[ "$(jq -r '"\(.locked) \(.name)"' "$store/$U.json")" = "true new" ]
+}
+
 @test "--no-check keeps a cut archive, but never as a whole one" {
 	seq 200000 >src
 	for f in tar tar.gz tar.zst zip; do
