@@ -115,12 +115,12 @@ setup() {
 
 @test "a reader that goes away ends a listing without a word" {
 	seq -f 'srv/logs/%06g' 4000 | xargs touch
-	cala backup survival
+	cala backup survival -c local
 	for verb in find tree 'ls -R'; do
 		# shellcheck disable=SC2086 # a verb and its option
 		run --separate-stderr bash -c \
 		    'cala-browse "$@" | head -n 1; exit "${PIPESTATUS[0]}"' - \
-		    $verb survival latest
+		    $verb -c local survival latest
 		[ "$status" -eq 141 ] || [ "$status" -eq 0 ]
 		[ -z "$stderr" ]
 	done
