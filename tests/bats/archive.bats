@@ -165,27 +165,27 @@ back() {
 		for p in part.*; do "$@" <"$p"; done
 	}
 	printf '\x52\x2a\x4d\x18\x05\x00\x00\x00hello' >skip
-	gzip -c a.tar >1
-	pigz -c -p 2 a.tar >2
-	each gzip -c >3
-	each bzip2 -c >4
-	each xz -c >5
-	xz -T2 --block-size=65536 -c a.tar >6
-	each lzip -c >7
-	lzip -b 100000 -c a.tar >8
-	each lz4 -qc >9
-	lz4 -qlc a.tar >10
-	lz4 -qc -BD --content-size a.tar >11
-	each zstd -qc >12
-	zstd -qc --long=27 a.tar >13
-	zstd -qc --ultra -20 <a.tar >14
+	gzip -c a.tar >c1
+	pigz -c -p 2 a.tar >c2
+	each gzip -c >c3
+	each bzip2 -c >c4
+	each xz -c >c5
+	xz -T2 --block-size=65536 -c a.tar >c6
+	each lzip -c >c7
+	lzip -b 100000 -c a.tar >c8
+	each lz4 -qc >c9
+	lz4 -qlc a.tar >c10
+	lz4 -qc -BD --content-size a.tar >c11
+	each zstd -qc >c12
+	zstd -qc --long=27 a.tar >c13
+	zstd -qc --ultra -20 <a.tar >c14
 	{ cat skip; zstd -qc --no-check <part.aa; cat skip skip
 	  for p in part.a[!a]* part.[!a]*; do
 		[ -e "$p" ] && zstd -qc <"$p"
-	  done; cat skip; } >15
+	  done; cat skip; } >c15
 	xz --format=lzma -c a.tar >lzma
 	for i in $(seq 15); do
-		back "$i"
+		back "c$i"
 	done
 	run cala-unpack --to out <lzma
 	[ "$status" -eq 14 ]

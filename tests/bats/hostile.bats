@@ -301,6 +301,7 @@ PY
 }
 
 @test "windows of 2 GiB, bombs in zip and 7z, negative sizes" {
+	need zip 7z
 	head -c 20M /dev/zero | zstd -q --ultra -1 --long=31 >window.tar.zst
 	run --separate-stderr cala-unpack -C out <window.tar.zst
 	[ "$status" -eq 14 ]
