@@ -84,18 +84,6 @@ add_rules(void *v, const char *name, struct err *e)
 	return got;
 }
 
-/* Was this word among the options? */
-static bool
-said(int argc, char **argv, const char *word)
-{
-	int i;
-
-	for (i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-		if (strcmp(argv[i], word) == 0)
-			return true;
-	return false;
-}
-
 static int
 set_format(struct args *a, struct err *e)
 {
@@ -135,11 +123,11 @@ decide(struct args *a, int argc, char **argv, struct err *e)
 	if (set_format(a, e) == -1)
 		return -1;
 	zst = how->format == ARCHIVE_TAR_ZST;
-	if (said(argc, argv, "--trailer") && a->trailer) {
+	if (front_said(argc, argv, "--trailer") && a->trailer) {
 		if (!zst)
 			return err_set(e, CALA_USAGE,
 			    "--trailer is for tar.zst");
-		if (said(argc, argv, "--index") && a->index)
+		if (front_said(argc, argv, "--index") && a->index)
 			return err_set(e, CALA_USAGE, "--trailer and --index "
 			    "are two proofs; choose one");
 		a->index = false;

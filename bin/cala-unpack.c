@@ -59,18 +59,6 @@ struct run {
 	double began;
 };
 
-/* Was this word among the options? */
-static bool
-said(int argc, char **argv, const char *word)
-{
-	int i;
-
-	for (i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-		if (strcmp(argv[i], word) == 0)
-			return true;
-	return false;
-}
-
 /* --recover and --discard-old alone read no archive. */
 static bool
 no_input(const struct args *a)
@@ -105,7 +93,7 @@ decide(struct args *a, int argc, char **argv, struct err *e)
 	if (a->commit_fd != UINT64_MAX && (a->commit_fd > INT_MAX ||
 	    fcntl((int)a->commit_fd, F_GETFD) == -1))
 		return err_set(e, CALA_USAGE, "--commit-fd: no descriptor");
-	a->overwrite_said = said(argc, argv, "--overwrite") && a->overwrite;
+	a->overwrite_said = front_said(argc, argv, "--overwrite") && a->overwrite;
 	if (!no_input(a) && a->input == NULL && isatty(STDIN_FILENO)) {
 		err_set(e, CALA_USAGE, "an archive does not come from a "
 		    "terminal");

@@ -94,6 +94,17 @@ on_journal(void)
 	    fstat(2, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
 }
 
+bool
+front_said(int argc, char **argv, const char *word)
+{
+	int i;
+
+	for (i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (strcmp(argv[i], word) == 0)
+			return true;
+	return false;
+}
+
 int
 front_parse(struct front *f, const struct opt *t, int argc, char **argv,
     struct opt_list *args, struct opt_list *rest, struct err *e)

@@ -78,6 +78,9 @@ void front_init(struct front *, const char *, const char *, const char *);
 int front_parse(struct front *, const struct opt *, int, char **,
     struct opt_list *, struct opt_list *, struct err *);
 
+/* front_said(argc, argv, word): does the option word stand in argv? */
+bool front_said(int, char **, const char *);
+
 /*
  * front_end(f, e): print e unless NULL, flush and close stdout (its failure is
  * ours), and return the exit status: e's code; 3 when warnings were counted; 0.
