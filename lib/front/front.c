@@ -52,9 +52,13 @@ front_init(struct front *f, const char *prog, const char *usage,
 	size_t i;
 	int fd;
 
-	/* A file opened later must not become stdout. */
+	/*
+	 * A file opened later must not become stdout.  What is written to a
+	 * closed one must fail: a backup that went nowhere is no success.
+	 */
 	do
-		fd = open("/dev/null", O_RDWR);
+		fd = open("/dev/null", fcntl(STDOUT_FILENO, F_GETFD) == -1 ?
+		    O_RDONLY : O_RDWR);
 	while (fd >= 0 && fd <= 2);
 	if (fd > 2)
 		close(fd);

@@ -116,3 +116,19 @@ setup() {
 	[ "$status" -eq 10 ]
 	[[ "$stderr" == *"made in the future"* ]]
 }
+
+@test "what a closed or full standard output loses is an error" {
+	cala backup survival
+	for cmd in 'cala-pack -C srv .' 'cala get survival latest' \
+	    'cala get --raw survival latest' 'cala list survival' \
+	    'cala cat survival latest server.properties'; do
+		run bash -c "$cmd >&-"
+		echo "$cmd: $status"
+		[ "$status" -ne 0 ]
+		run bash -c "$cmd >/dev/full"
+		[ "$status" -ne 0 ]
+	done
+	run bash -c 'cala-unpack --to new <&-'
+	[ "$status" -eq 4 ]
+	[ ! -e new ]
+}
