@@ -18,10 +18,13 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/stop.h"
 #include "base/str.h"
 #include "fs/extract.h"
 
 #define MARK ".cala-restore-to"         /* in DIR.part: ours to remove */
+
+enum { LEFT_OVER = 10 };        /* seconds a killed run may need to unwind */
 
 static int
 shut(int fd)
@@ -469,18 +472,40 @@ open_part(struct swap *s, struct err *e)
 	return 0;
 }
 
+/*
+ * Its lock, if its holder is only a killed run's unpacker that is removing what
+ * it has made: that takes seconds at most, a restore takes longer.
+ */
+static bool
+lock_soon(int fd)
+{
+	const struct timespec pause = { 0, 50 * 1000 * 1000 };
+	int tries = LEFT_OVER * 20;
+
+	while (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+		if (errno != EWOULDBLOCK || tries-- == 0 || stop_signal() != 0)
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	return true;
+}
+
 /* What an interrupted run left in DIR.part, provably ours; else hands off. */
 static int
 clear_part(struct swap *s, struct err *e)
 {
 	struct stat st;
-	int fd = open_sub(s->home, s->work), ret = -1;
+	int fd, ret = -1;
 
-	if (fd == -1)
+again:
+	if ((fd = open_sub(s->home, s->work)) == -1)
 		return errno == ENOENT ? 0 : err_sys(e, "%s", str_q(s->work));
-	if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+	if (!lock_soon(fd)) {
 		err_set(e, CALA_LOCKED, "%s: another restore is writing there",
 		    str_q(s->work));
+	} else if (fstat(fd, &st) == 0 && st.st_nlink == 0) {
+		close(fd);
+		goto again;
 	} else if (unlinkat(s->home, s->work, AT_REMOVEDIR) == 0) {
 		ret = 0;
 	} else if (fstatat(fd, MARK, &st, AT_SYMLINK_NOFOLLOW) == -1 ||

@@ -132,3 +132,23 @@ setup() {
 	[ "$status" -eq 4 ]
 	[ ! -e new ]
 }
+
+@test "restore --to works right after one that was killed, while it unwinds" {
+	cala backup survival
+	mkdir new.part
+	: >new.part/.cala-restore-to
+	exec 7<new.part
+	flock -n 7
+	( sleep 0.3; rm -r new.part ) 3>&- 7<&- &
+	(
+		# The unwinding unpacker: it holds the lock until all is gone.
+		while [ -e new.part ]; do sleep 0.1; done
+	) 3>&- &
+	exec 7<&-
+	run cala restore survival latest --to new
+	wait
+	echo "$output"
+	[ "$status" -eq 0 ]
+	cmp srv/server.properties new/server.properties
+	[ ! -e new.part ]
+}
