@@ -339,7 +339,10 @@ verb_put(struct run *r, struct err *e)
 	if (!rec.complete && log_warnings(r->call.log) == 0)
 		log_warn(r->call.log, "%s: stored, but partial: %" PRIu64
 		    " warnings", rec.uuid, rec.warnings_count);
-	if ((ret = record_print(&rec, e)) == -1)
+	ret = record_print(&rec, e);
+	if (ret == 0 && fflush(stdout) == EOF)
+		ret = err_sys(e, "write to standard output");
+	if (ret == -1)
 		err_ctx(e, "backup %s is stored, but its record can't be "
 		    "told", rec.uuid);
 out:

@@ -68,3 +68,33 @@ swaps() {
 @test "restore --truncate entry by entry: old or new, and the old tree kept" {
 	swaps --keep-directory
 }
+
+@test "put: a backup is listed only when put said so, and is whole then" {
+	need jq
+	export CALA_CONFIG=$PWD/cala.conf
+	printf '[configuration "c"]\ndisk = local\nbackup-directory = %s\n' \
+	    "$PWD/store" >cala.conf
+	chmod 600 cala.conf
+	sid=11111111-aaaa-4bbb-8ccc-000000000001
+	for call in write fsync renameat2 fchmod flock ftruncate; do
+		for ((n = 1; n < 40; n++)); do
+			rm -rf store
+			mkdir store
+			fails "$call" "$n" cala-local put -c c -s $sid \
+			    <new.tar.zst || break
+			echo "$call $n: $rc: $(cat err)"
+			[ "$rc" -lt 128 ]
+			id=$(cala-local list -c c | jq -r .uuid)
+			if [ -n "$id" ]; then
+				cala-local verify -c c -s $sid -b "$id"
+				# Stored, but nobody could be told: said.
+				[ "$rc" -eq 0 ] || grep -q 'is stored' err
+			else
+				[ "$rc" -ne 0 ]
+				grep -q 'error: ' err
+			fi
+			[ -z "$(find store -name '*.part')" ]
+		done
+		[ "$n" -lt 40 ]
+	done
+}
