@@ -1,10 +1,12 @@
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -269,6 +271,39 @@ afile_abort(struct afile *f)
 	free(f->name);
 	f->fd = f->dirfd = -1;
 	f->tmp = f->name = NULL;
+}
+
+/* ".NAME*.XXXXXXXXXXXX.part" */
+static bool
+leftover(const char *file, const char *name)
+{
+	size_t n = strlen(file), k = strlen(name), i;
+
+	if (file[0] != '.' || strncmp(file + 1, name, k) != 0 ||
+	    n < 1 + k + 18 || !str_ends(file, ".part") || file[n - 18] != '.')
+		return false;
+	for (i = n - 17; i < n - 5; i++)
+		if (strchr("0123456789abcdef", file[i]) == NULL)
+			return false;
+	return true;
+}
+
+void
+afile_sweep(int dirfd, const char *name)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
+	const struct dirent *d;
+
+	if (dir == NULL) {
+		if (fd != -1)
+			close(fd);
+		return;
+	}
+	while ((d = readdir(dir)) != NULL)
+		if (leftover(d->d_name, name))
+			(void)unlinkat(dirfd, d->d_name, 0);
+	closedir(dir);
 }
 
 static int

@@ -68,6 +68,12 @@ int  afile_commit(struct afile *, mode_t, int, struct err *);
 void afile_abort(struct afile *);
 
 /*
+ * afile_sweep(dirfd, name): remove what killed writers of name left; name may
+ * lack its end.  Only under a lock that all its writers take.
+ */
+void afile_sweep(int, const char *);
+
+/*
  * file_lock(dirfd, name, what, wait, e): an exclusive flock on name (created
  * 0600), trying for up to wait seconds.  Our pid and what are written into it
  * so that others can say who holds it.  Returns the descriptor (close it to

@@ -179,8 +179,11 @@ write_file(struct edit *ed, struct conf_file *f, struct err *e)
 	}
 	dirfd = old ? file_opendir(AT_FDCWD, dir, e) :
 	    file_mkdirs(dir, 0755, e);
-	if (dirfd == -1 || unchanged(ed, f, dirfd, &lock, e) == -1 ||
-	    afile_open(&a, dirfd, base, e) == -1)
+	if (dirfd == -1 || unchanged(ed, f, dirfd, &lock, e) == -1)
+		goto out;
+	/* What a killed run left may hold secrets. */
+	afile_sweep(dirfd, base);
+	if (afile_open(&a, dirfd, base, e) == -1)
 		goto out;
 	if (old && (f->st.st_uid != geteuid() || f->st.st_gid != getegid()) &&
 	    fchown(a.fd, f->st.st_uid, f->st.st_gid) == -1) {

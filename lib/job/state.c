@@ -282,6 +282,8 @@ lock_take(const struct job_env *env, const struct conf_server *srv,
 		err_clear(e);
 		l->fd = file_lock(l->dirfd, name, what, LEFT_OVER, e);
 	}
+	if (l->fd != -1)
+		afile_sweep(l->dirfd, l->server);
 	if (l->fd != -1 && recover(env, srv, l, e) == 0)
 		return 0;
 	lock_drop(l);

@@ -152,3 +152,17 @@ setup() {
 	cmp srv/server.properties new/server.properties
 	[ ! -e new.part ]
 }
+
+@test "temporary files of killed runs go with the next one" {
+	: >.cala.conf.0123456789ab.part
+	: >.cala.conf.mine.part
+	run cala-config set fast description=new
+	[ "$status" -eq 0 ]
+	[ ! -e .cala.conf.0123456789ab.part ]
+	[ -e .cala.conf.mine.part ]
+	cala backup survival
+	id=$(basename run/*.lock .lock)
+	: >"run/.$id.state.0123456789ab.part"
+	cala backup survival
+	[ "$(ls -A run)" = "$id.lock" ]
+}
