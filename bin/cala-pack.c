@@ -322,14 +322,21 @@ open_reader(struct run *r, int out, struct err *e)
 	return r->reader == NULL ? -1 : 0;
 }
 
-/* Nothing is left: the rules are wrong, more likely than the server empty. */
+/*
+ * Nothing is left: the rules are wrong or a volume is not mounted, more likely
+ * than the server empty; and it would count as the newest good backup.
+ */
 static int
 check_empty(const struct run *r, struct err *e)
 {
-	if (r->files > 0 || r->facts.excluded == 0 || r->a->allow_empty)
+	if (r->files > 0 || r->entries > 1 || r->a->allow_empty)
 		return 0;
-	if (r->entries > 1)
-		return 0;
+	if (r->facts.excluded == 0) {
+		err_set(e, CALA_INCOMPLETE,
+		    "the source is empty: nothing is packed");
+		return err_hint(e, "is it mounted?  --allow-empty packs it "
+		    "nevertheless");
+	}
 	err_set(e, CALA_INCOMPLETE,
 	    "the rules exclude everything: nothing is packed");
 	return err_hint(e, "look at --exclude and .pteroignore, or say "
@@ -653,7 +660,7 @@ main(int argc, char **argv)
 		{ OPT_STR, 0, "profile", "PROFILE", "full (default), or wings: "
 		    "only what Wings can read", &a.profile, NULL },
 		{ OPT_FLAG, 0, "allow-empty", NULL,
-		    "even if the rules exclude everything", &a.allow_empty,
+		    "even if there is nothing to pack", &a.allow_empty,
 		    NULL },
 		{ OPT_RATE, 0, "limit-read", "RATE",
 		    "read at most RATE bytes a second", &a.limit_read, NULL },

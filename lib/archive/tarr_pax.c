@@ -282,7 +282,8 @@ star_xattr(struct pax *p, const char *key, size_t n, const char *v, size_t vn)
 {
 	char name[256];
 
-	xattr(p, name, x_name(name, key, n), v, vn);
+	n = x_name(name, key, n);
+	xattr(p, name, n, v, vn);
 }
 
 /* LIBARCHIVE.xattr: the value is base64, unpadded. */
@@ -293,7 +294,8 @@ la_xattr(struct pax *p, const char *key, size_t n, const char *v, size_t vn)
 	struct buf text;
 	bool good;
 
-	if (!x_begin(p, name, x_name(name, key, n)))
+	n = x_name(name, key, n);
+	if (!x_begin(p, name, n))
 		return;
 	buf_init(&text, TAR_PAX_MAX + 4);
 	while (vn > 0 && v[vn - 1] == '=')

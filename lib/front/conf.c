@@ -118,7 +118,7 @@ front_rows(const char *disk, size_t *n)
 		return NULL;
 	if (i == have) {
 		have++;
-		strcpy(known[i].disk, disk);
+		memcpy(known[i].disk, disk, strlen(disk) + 1);
 		buf_init(&text, FOREIGN_INFO);
 		if (front_info(disk, &text, &e) == 0)
 			(void)foreign_keys(text.p, text.len, disk,

@@ -149,6 +149,8 @@ pack_args(const struct run *r, uint64_t expect, struct args *a)
 	if (level != NULL && (format == NULL || strcmp(format, "tar") != 0))
 		args_fmt(a, "--level=%s", level);
 	each_ignore(r, add_exclude, a);
+	if (r->how->allow_empty)
+		args_add(a, "--allow-empty");
 	if (r->env->dry_run)
 		args_add(a, "--dry-run");
 	if (!r->env->dry_run)

@@ -40,6 +40,7 @@ struct job_backup {
 	const char *name, *group;       /* NULL: the default */
 	struct opt_list exclude;
 	bool lock;
+	bool allow_empty;               /* a directory without anything, too */
 };
 
 struct job_restore {

@@ -328,3 +328,17 @@ stored() {
 	[ "${lines[1]}" -eq 141 ]
 	[ ! -s err ]
 }
+
+@test "an empty directory is no backup unless it is meant" {
+	mkdir void
+	cat >>cala.conf <<-EOT
+	[server "void"]
+	path = $PWD/void
+	configuration = local
+	EOT
+	run --separate-stderr cala backup void
+	[ "$status" -eq 4 ]
+	[ -z "$(cala list void)" ]
+	cala backup --allow-empty void
+	[ "$(cala list void | wc -l)" -eq 1 ]
+}

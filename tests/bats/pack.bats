@@ -21,6 +21,16 @@ as_tar() {
 	esac
 }
 
+@test "an empty source is refused: it may not be mounted" {
+	mkdir nothing
+	run --separate-stderr cala-pack -C nothing .
+	[ "$status" -eq 4 ]
+	[ -z "$output" ]
+	cala-pack -C nothing --allow-empty . | zstd -dc | tar t
+	mkdir nothing/folder
+	cala-pack -C nothing . | zstd -dc | tar t | grep -qx folder/
+}
+
 @test "every kind of thing comes back by GNU tar, in all tar formats" {
 	need tar zstd gzip xz lzip bzip2 lz4 setfattr setfacl
 	sample src
