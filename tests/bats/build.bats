@@ -207,7 +207,11 @@ install_to() {
 }
 
 @test "what was built is hardened" {
-	[ -z "${CALA_SANITIZE-}" ] || skip "a sanitizer build"
+	if [ -n "${CALA_SANITIZE-}" ]; then
+		# Its own kind of hardening; that it is there is what counts.
+		nm -D "$CALA_BUILD/cala-pack" | grep -q __asan_init
+		return
+	fi
 	run readelf -hldW "${CALA_BUILD:-$top/build}/cala-pack"
 	[ "$status" -eq 0 ]
 	[[ $output == *'DYN (Position-Independent Executable file)'* ]]
