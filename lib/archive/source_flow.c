@@ -103,16 +103,21 @@ flow_new(flow_run *run, void *arg, size_t in, size_t out, struct err *e)
 	return f;
 }
 
-void
-flow_push(struct flow *f, const void *v, size_t n)
+/*
+ * n bytes into one of f's rings, waiting for room until *over says that nobody
+ * will take more.  Returns how many found no place.
+ */
+static size_t
+pour(struct flow *f, struct ring *r, const bool *over, const void *v,
+    size_t n)
 {
 	const unsigned char *p = v;
 	unsigned char *to;
 	size_t k;
 
 	pthread_mutex_lock(&f->mu);
-	while (n > 0 && !f->done) {
-		if ((k = room(&f->in, &to)) == 0) {
+	while (n > 0 && !*over) {
+		if ((k = room(r, &to)) == 0) {
 			pthread_cond_wait(&f->cv, &f->mu);
 			continue;
 		}
@@ -121,12 +126,19 @@ flow_push(struct flow *f, const void *v, size_t n)
 		pthread_mutex_unlock(&f->mu);
 		memcpy(to, p, k);
 		pthread_mutex_lock(&f->mu);
-		f->in.fill += k;
+		r->fill += k;
 		pthread_cond_broadcast(&f->cv);
 		p += k;
 		n -= k;
 	}
 	pthread_mutex_unlock(&f->mu);
+	return n;
+}
+
+void
+flow_push(struct flow *f, const void *v, size_t n)
+{
+	pour(f, &f->in, &f->done, v, n);
 }
 
 void
@@ -243,28 +255,7 @@ flow_take(struct flow *f, void *v, size_t n)
 int
 flow_give(struct flow *f, const void *v, size_t n)
 {
-	const unsigned char *p = v;
-	unsigned char *to;
-	size_t k;
-
-	pthread_mutex_lock(&f->mu);
-	while (n > 0 && !f->stop) {
-		if ((k = room(&f->out, &to)) == 0) {
-			pthread_cond_wait(&f->cv, &f->mu);
-			continue;
-		}
-		if (k > n)
-			k = n;
-		pthread_mutex_unlock(&f->mu);
-		memcpy(to, p, k);
-		pthread_mutex_lock(&f->mu);
-		f->out.fill += k;
-		pthread_cond_broadcast(&f->cv);
-		p += k;
-		n -= k;
-	}
-	pthread_mutex_unlock(&f->mu);
-	return n == 0 ? 0 : -1;
+	return pour(f, &f->out, &f->stop, v, n) == 0 ? 0 : -1;
 }
 
 void
