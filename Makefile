@@ -15,7 +15,7 @@ INSTALL    ?= install
 CFLAGS     ?= -O2 -g
 O          ?= build
 PKGS       := libarchive libcrypto jansson inih libzstd libdeflate zlib \
-              libxxhash libacl
+              libxxhash libacl libsodium libbrotlidec libbrotlienc
 comma      := ,
 
 # Drivers that speak for two disks, and disks whose driver has a short name:

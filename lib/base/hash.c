@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include <openssl/evp.h>
+#include <sodium.h>
 
 #include "base/err.h"
 
@@ -55,5 +56,64 @@ sha256_free(struct sha256 *h)
 	if (h == NULL)
 		return;
 	EVP_MD_CTX_free(h->ctx);
+	free(h);
+}
+
+/* The state wants an alignment that malloc does not promise. */
+struct blake2b {
+	crypto_generichash_state *state;
+};
+
+static pthread_once_t sodium_once = PTHREAD_ONCE_INIT;
+
+/* Picks the fastest implementation that this processor can run. */
+static void
+sodium_begin(void)
+{
+	(void)!sodium_init();
+}
+
+void
+blake2b(const void *p, size_t n, unsigned char out[BLAKE2B_LEN])
+{
+	pthread_once(&sodium_once, sodium_begin);
+	crypto_generichash(out, BLAKE2B_LEN, p, n, NULL, 0);
+}
+
+struct blake2b *
+blake2b_new(struct err *e)
+{
+	struct blake2b *h = calloc(1, sizeof(*h));
+
+	pthread_once(&sodium_once, sodium_begin);
+	if (h == NULL || (h->state = aligned_alloc(64,
+	    (crypto_generichash_statebytes() + 63) & ~(size_t)63)) == NULL) {
+		free(h);
+		err_oom(e);
+		return NULL;
+	}
+	crypto_generichash_init(h->state, NULL, 0, BLAKE2B_LEN);
+	return h;
+}
+
+void
+blake2b_add(struct blake2b *h, const void *p, size_t n)
+{
+	crypto_generichash_update(h->state, p, n);
+}
+
+void
+blake2b_end(struct blake2b *h, unsigned char out[BLAKE2B_LEN])
+{
+	crypto_generichash_final(h->state, out, BLAKE2B_LEN);
+	crypto_generichash_init(h->state, NULL, 0, BLAKE2B_LEN);
+}
+
+void
+blake2b_free(struct blake2b *h)
+{
+	if (h == NULL)
+		return;
+	free(h->state);
 	free(h);
 }

@@ -216,6 +216,39 @@ hash(void **state)
 	sha256_free(h);
 }
 
+/* Check values of the ddup-bak format. */
+static void
+hash_blake2b(void **state)
+{
+	static const char text[] = "hello world\n";
+	static const char want[] = "c71b05fd1d1c7bf7e928ff18e58db519"
+	    "3e9316416cc26ba9cc9094da80d7011e";
+	unsigned char md[BLAKE2B_LEN];
+	char hex[BLAKE2B_HEX];
+	struct err e = ERR_INIT;
+	struct blake2b *h = blake2b_new(&e);
+	size_t i;
+	int turn;
+
+	(void)state;
+	blake2b("", 0, md);
+	hex_put(md, sizeof(md), hex);
+	assert_string_equal(hex, "0e5751c026e543b2e8ab2eb06099daa1"
+	    "d1e5df47778f7787faab45cdf12fe3a8");
+	blake2b(text, sizeof(text) - 1, md);
+	hex_put(md, sizeof(md), hex);
+	assert_string_equal(hex, want);
+	assert_non_null(h);
+	for (turn = 0; turn < 2; turn++) {
+		for (i = 0; i < sizeof(text) - 1; i++)
+			blake2b_add(h, text + i, 1);
+		blake2b_end(h, md);
+		hex_put(md, sizeof(md), hex);
+		assert_string_equal(hex, want);
+	}
+	blake2b_free(h);
+}
+
 static void
 options(void **state)
 {
@@ -323,6 +356,7 @@ main(void)
 		cmocka_unit_test(codes), cmocka_unit_test(varints),
 		cmocka_unit_test(uuids), cmocka_unit_test(times),
 		cmocka_unit_test(json), cmocka_unit_test(hash),
+		cmocka_unit_test(hash_blake2b),
 		cmocka_unit_test(options), cmocka_unit_test(pools),
 		cmocka_unit_test(streams),
 	};
