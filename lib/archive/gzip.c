@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "base/probe.h"
 
 /* Less than 1.6 % gained is not worth deflating, nor inflating again. */
 enum { STORE = 252 };
@@ -62,7 +63,7 @@ gz_run(void *ctx, const void *in, size_t n, void *out, size_t cap,
 {
 	struct gz *g = ctx;
 
-	*len = libdeflate_gzip_compress(press_probe(in, n) >= STORE ?
+	*len = libdeflate_gzip_compress(probe_left(in, n) >= STORE ?
 	    g->store : g->deflate, in, n, out, cap);
 	if (*len == 0)
 		return err_set(e, CALA_FAIL, "gzip: %zu bytes became more "

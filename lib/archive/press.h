@@ -33,13 +33,6 @@ struct press {
 extern const struct press press_zst, press_gz, press_law;
 
 /*
- * press_probe(in, n): which part of n bytes a fast compressor leaves, in
- * 256ths, by samples of 4 KiB spread over it (four a MiB).  256: none is
- * gained.
- */
-unsigned press_probe(const void *, size_t);
-
-/*
  * What a press costs: target and hard are the frame sizes (spec s3 §10.3,
  * §10.4: cut at the first entry from target on, at hard in any case); ctx the
  * bytes of one context at that level.

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/io.h"
+#include "base/probe.h"
 
 enum { MIB = 1 << 20 };
 
@@ -24,7 +25,7 @@ zst_room(const void *in, size_t n)
 
 	if (n <= MIB)
 		return worst;
-	guess = n / 256 * (press_probe(in, n) + 64) + 65536;
+	guess = n / 256 * (probe_left(in, n) + 64) + 65536;
 	return guess < worst ? guess : worst;
 }
 

@@ -1,0 +1,290 @@
+/* Cut points and hashes against vectors; compressing one chunk. */
+
+#include "unit.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <brotli/decode.h>
+#include <libdeflate.h>
+
+#include "base/bytes.h"
+#include "base/code.h"
+#include "base/hash.h"
+#include "chunk/cut.h"
+#include "chunk/squeeze.h"
+
+enum { BIG = 32 << 20 };
+
+static unsigned char *data;             /* BIG bytes */
+
+/* splitmix64, whose numbers the vectors are made of */
+static void
+prng(uint64_t s, unsigned char *p, size_t n)
+{
+	unsigned char last[8];
+	uint64_t z;
+	size_t k;
+
+	for (; n > 0; n -= k, p += k) {
+		s += UINT64_C(0x9E3779B97F4A7C15);
+		z = s;
+		z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+		z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
+		put_le64(last, z ^ z >> 31);
+		k = n < 8 ? n : 8;
+		memcpy(p, last, k);
+	}
+}
+
+static FILE *
+vectors(const char *name)
+{
+	char path[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "tests/vectors/ddup/%s", name);
+	if ((f = fopen(path, "r")) == NULL)
+		fail_msg("%s is missing", path);
+	return f;
+}
+
+static int
+setup(void **state)
+{
+	(void)state;
+	return (data = malloc(BIG)) == NULL ? -1 : 0;
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	free(data);
+	return 0;
+}
+
+static void
+parameters(void **state)
+{
+	char line[256];
+	uint64_t size, count, len, min, avg, max, s, l;
+	struct cut c;
+	size_t rows = 0;
+	FILE *f = vectors("cdc-params.txt");
+
+	(void)state;
+	while (fgets(line, sizeof(line), f) != NULL) {
+		if (*line == '#')
+			continue;
+		assert_int_equal(sscanf(line + 2, "%" SCNu64 " %" SCNu64 " %"
+		    SCNu64 " -> %" SCNu64 " %" SCNu64 " %" SCNu64 " 0x%" SCNx64
+		    " 0x%" SCNx64, &size, &count, &len, &min, &avg, &max, &s,
+		    &l), 8);
+		cut_fastcdc(&c, (uint32_t)size, (uint32_t)count, len);
+		if (c.min != min || c.avg != avg || c.max != max ||
+		    c.mask_s != s || c.mask_l != l)
+			fail_msg("wrong parameters for %s", line);
+		rows++;
+	}
+	fclose(f);
+	assert_int_equal(rows, 14);
+}
+
+/* One row: the source, its length and parameters, the expected lengths. */
+static void
+cut_row(char *line)
+{
+	char source[16], *at;
+	size_t n, min, avg, max, len, pos = 0, want;
+	struct cut c;
+	int used;
+
+	assert_int_equal(sscanf(line, "%15s %zu %zu %zu %zu : %n", source, &n,
+	    &min, &avg, &max, &used), 5);
+	assert_true(n <= BIG);
+	if (strcmp(source, "zero") == 0)
+		memset(data, 0, n);
+	else if (strcmp(source, "ff") == 0)
+		memset(data, 0xff, n);
+	else
+		prng((uint64_t)atoi(source + 4), data, n);
+	cut_fastcdc_exact(&c, min, avg, max);
+	for (at = line + used; pos < n; pos += len) {
+		want = (size_t)strtoull(at, &at, 10);
+		len = cut_next(&c, data + pos, n - pos, true);
+		if (len != want)
+			fail_msg("%.60s: %zu at %zu, not %zu", line, len, pos,
+			    want);
+	}
+	assert_int_equal(strspn(at, " \n"), strlen(at));
+}
+
+static void
+small(void **state)
+{
+	char *line = NULL;
+	size_t room = 0, rows = 0;
+	FILE *f = vectors("cdc-small.txt");
+
+	(void)state;
+	while (getline(&line, &room, f) != -1) {
+		if (*line == '#')
+			continue;
+		cut_row(line);
+		rows++;
+	}
+	free(line);
+	fclose(f);
+	assert_int_equal(rows, 36);
+}
+
+static void
+large(void **state)
+{
+	char line[256], hash[BLAKE2B_HEX], hex[BLAKE2B_HEX];
+	unsigned char md[BLAKE2B_LEN];
+	uint64_t off, len;
+	size_t pos = 0, got;
+	struct cut c;
+	FILE *f = vectors("cdc-prng32m.txt");
+
+	(void)state;
+	prng(1, data, BIG);
+	cut_fastcdc(&c, 1 << 20, 0, BIG);
+	while (fgets(line, sizeof(line), f) != NULL) {
+		if (*line == '#')
+			continue;
+		assert_int_equal(sscanf(line, "%" SCNu64 " %" SCNu64
+		    " %*16s %64s", &off, &len, hash), 3);
+		got = cut_next(&c, data + pos, BIG - pos, true);
+		assert_int_equal(off, pos);
+		assert_int_equal(got, len);
+		blake2b(data + pos, got, md);
+		hex_put(md, sizeof(md), hex);
+		assert_string_equal(hex, hash);
+		pos += got;
+	}
+	fclose(f);
+	assert_int_equal(pos, BIG);
+}
+
+/* However the bytes arrive, the cuts are the same. */
+static void
+piecemeal(void **state)
+{
+	static const size_t steps[] = { 1, 7, 1000, 4096, 100000 };
+	size_t i, want[512], n = 0, have, pos, len, at;
+	struct cut c;
+
+	(void)state;
+	prng(3, data, 200000);
+	cut_fastcdc_exact(&c, 250, 1000, 4000);
+	for (pos = 0; pos < 200000; pos += want[n++])
+		want[n] = cut_next(&c, data + pos, 200000 - pos, true);
+	assert_true(n > 50);
+	for (i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+		at = pos = have = 0;
+		while (pos < 200000) {
+			len = cut_next(&c, data + pos, have - pos,
+			    have == 200000);
+			if (len == 0) {
+				assert_true(have - pos < c.max);
+				have += steps[i];
+				if (have > 200000)
+					have = 200000;
+				continue;
+			}
+			assert_int_equal(len, want[at++]);
+			pos += len;
+		}
+		assert_int_equal(at, n);
+	}
+	assert_int_equal(cut_next(&c, data, 0, true), 0);
+}
+
+/* Decoders of others read what we write. */
+static bool
+inflates(enum squeeze_format f, const unsigned char *p, size_t n,
+    unsigned char *out, size_t want)
+{
+	struct libdeflate_decompressor *d = libdeflate_alloc_decompressor();
+	size_t len = want;
+	bool ok = false;
+
+	if (f == SQUEEZE_GZIP)
+		ok = libdeflate_gzip_decompress(d, p, n, out, want, &len) == 0;
+	else if (f == SQUEEZE_DEFLATE)
+		ok = libdeflate_deflate_decompress(d, p, n, out, want,
+		    &len) == 0;
+	else if (f == SQUEEZE_BROTLI)
+		ok = BrotliDecoderDecompress(n, p, &len, out) ==
+		    BROTLI_DECODER_RESULT_SUCCESS;
+	libdeflate_free_decompressor(d);
+	return ok && len == want;
+}
+
+static void
+squeezing(void **state)
+{
+	static const size_t sizes[] = { 1, 2, 3, 64, 5000, 300000, 1 << 20 };
+	unsigned char *out = malloc(BIG), *back = malloc(BIG);
+	struct err e = ERR_INIT;
+	struct squeeze *s;
+	size_t i, j, len, n;
+	int f, level, min, max, def;
+
+	(void)state;
+	assert_true(out != NULL && back != NULL);
+	for (f = SQUEEZE_RAW; f <= SQUEEZE_BROTLI; f++) {
+		squeeze_levels((enum squeeze_format)f, &min, &max, &def);
+		for (level = min; level <= max; level += max - min + (f == 0)) {
+			s = squeeze_new((enum squeeze_format)f, level, &e);
+			assert_non_null(s);
+			for (i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+				n = sizes[i];
+				if (n > 300000 && f == SQUEEZE_BROTLI)
+					continue;
+				for (j = 0; j < n; j++)
+					data[j] = (unsigned char)(j / 100);
+				len = 0;
+				if (squeeze_run(s, data, n, out, &len) ==
+				    SQUEEZE_RAW) {
+					assert_true(f == SQUEEZE_RAW ||
+					    n < 1000);
+					assert_int_equal(len, 0);
+					continue;
+				}
+				assert_true(len > 0 && len < n);
+				assert_true(inflates((enum squeeze_format)f,
+				    out, len, back, n));
+				assert_memory_equal(back, data, n);
+			}
+			/* noise is kept as it is, large and small */
+			prng(5, data, 1 << 20);
+			assert_int_equal(squeeze_run(s, data, 1 << 20, out,
+			    &len), SQUEEZE_RAW);
+			assert_int_equal(squeeze_run(s, data, 3000, out,
+			    &len), SQUEEZE_RAW);
+			squeeze_free(s);
+		}
+	}
+	free(out);
+	free(back);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(parameters),
+		cmocka_unit_test(small),
+		cmocka_unit_test(large),
+		cmocka_unit_test(piecemeal),
+		cmocka_unit_test(squeezing),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
