@@ -40,6 +40,15 @@ void secret_free(struct secret *);
 int  secret_read_fd(struct secret *, int, const char *, struct err *);
 int  secret_read_file(struct secret *, const char *, struct err *);
 
+/*
+ * secret_read_command(s, argv, seconds, e): what a program prints, less one
+ * trailing newline.  It runs without a shell, stdin is /dev/null, its output
+ * goes into memory that has no name.  CALA_AUTH when it does not exit 0 or not
+ * within seconds.
+ */
+int  secret_read_command(struct secret *, const char *const *, unsigned,
+    struct err *);
+
 /* secret_wipe(p, n): overwrite; not optimised away. */
 void secret_wipe(void *, size_t);
 

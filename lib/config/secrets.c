@@ -10,84 +10,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
-#include "base/proc.h"
-#include "base/stop.h"
 #include "base/str.h"
 #include "config/crypt.h"
 #include "config/model.h"
 
 enum { COMMAND_SECONDS = 30 };
 
-static double
-now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-/* What the command prints goes into memory that has no name. */
 static int
 from_command(const char *command, struct secret *out, struct err *e)
 {
-	struct proc_spec spec = PROC_SPEC_INIT;
-	struct proc p = { .pidfd = -1 };
-	char says[PROC_TEXT], **argv = NULL;
-	struct stat st;
-	double begun;
-	int fd, ret = -1;
+	char **argv = NULL;
+	int ret;
 
 	if (conf_words(command, &argv, e) == -1)
 		return -1;
-	fd = memfd_create("cala-secret", MFD_CLOEXEC);
-	if (fd == -1) {
-		err_sys(e, "memory for a secret");
-		goto out;
-	}
-	spec.argv = (const char *const *)argv;
-	spec.fd[1] = fd;
-	spec.group = true;
-	if (proc_start(&p, &spec, e) == -1)
-		goto out;
-	/* Looked at often: one that never stops talking fills the memory. */
-	begun = now();
-	while (proc_poll(&p, 1, 0.05) > 0) {
-		if (stop_check(e) == -1)
-			break;
-		if (now() - begun >= COMMAND_SECONDS) {
-			err_set(e, CALA_AUTH, "%s: no end after %d seconds",
-			    p.name, COMMAND_SECONDS);
-			break;
-		}
-		if (fstat(fd, &st) == 0 && st.st_size >= SECRET_MAX) {
-			err_set(e, CALA_USAGE, "%s: says more than %d bytes",
-			    p.name, SECRET_MAX - 1);
-			break;
-		}
-	}
-	if (!p.done) {
-		proc_end(&p, 1, 1);
-		goto out;
-	}
-	if (p.status != 0) {
-		err_set(e, CALA_AUTH, "%s: %s", p.name, proc_says(&p, says));
-		goto out;
-	}
-	if (lseek(fd, 0, SEEK_SET) == -1) {
-		err_sys(e, "%s", p.name);
-		goto out;
-	}
-	ret = secret_read_fd(out, fd, p.name, e);
-out:
-	if (fd != -1)
-		close(fd);
+	ret = secret_read_command(out, (const char *const *)argv,
+	    COMMAND_SECONDS, e);
 	free(argv);
 	return ret;
 }

@@ -39,7 +39,9 @@ enum {
 #define S3_MEMORY_MIN (32ull << 20)
 
 enum s3_style { S3_AUTO, S3_PATH, S3_VIRTUAL };
-enum s3_sse { S3_SSE_NONE, S3_SSE_S3, S3_SSE_KMS, S3_SSE_CUSTOMER };
+enum s3_sse {
+	S3_SSE_NONE, S3_SSE_S3, S3_SSE_KMS, S3_SSE_CUSTOMER, S3_SSE_DSSE
+};
 enum s3_sum {                   /* what the server checks a body by */
 	S3_SUM_AUTO, S3_SUM_MD5, S3_SUM_CRC64NVME, S3_SUM_CRC32C,
 	S3_SUM_CRC32, S3_SUM_SHA256, S3_SUM_NONE
@@ -93,6 +95,7 @@ struct s3_target {
 	unsigned jobs;                  /* connections at most; 0: 8 */
 	unsigned retries;               /* of one part; 0: 10 */
 	unsigned timeout;               /* seconds to connect; 0: 10 */
+	unsigned answer;                /* seconds to the answer; 0: 120 */
 	unsigned stall;                 /* seconds without progress; 0: 1800 */
 	struct rate *rate;              /* --limit-network, or NULL */
 	const char *proxy;              /* as the environment says, or NULL */
