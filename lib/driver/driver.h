@@ -62,9 +62,24 @@ struct driver_call {
 	const struct record *was;               /* set: before the change */
 	/* check, verify, gc print their lines here */
 	FILE *out;
+	char *const *env;                       /* the environment; read only */
 };
 
 typedef int record_fn(void *, struct record *, struct err *);
+
+/*
+ * A verb that only this driver has, without operands.  needs says what it takes
+ * and that it touches data (a configuration in maintenance blocks it).
+ */
+enum {
+	DRIVER_SERVER = 1, DRIVER_DRY = 2, DRIVER_JSON = 4, DRIVER_BLOCKED = 8
+};
+
+struct driver_verb {
+	const char *name, *help;
+	unsigned needs;
+	int (*run)(struct driver_call *, struct err *);
+};
 
 /*
  * Every function returns 0, or -1 with err.  NULL: the driver has no such
@@ -107,6 +122,7 @@ struct driver {
 	int (*check)(struct driver_call *, struct err *);
 	int (*verify)(struct driver_call *, struct record *, struct err *);
 	int (*gc)(struct driver_call *, struct err *);
+	const struct driver_verb *extra;        /* up to one without name */
 };
 
 /*

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/file.h"
@@ -25,19 +26,25 @@
 enum {
 	V_INFO = 1, V_PUT = 2, V_GET = 4, V_RESTORE = 8, V_LS = 16,
 	V_CAT = 32, V_LIST = 64, V_SET = 128, V_RM = 256, V_CHECK = 512,
-	V_VERIFY = 1024, V_GC = 2048
+	V_VERIFY = 1024, V_GC = 2048,
+	V_EXTRA = 1 << 16,              /* shifts DRIVER_SERVER ... */
+	V_X_SERVER = DRIVER_SERVER * V_EXTRA, V_X_DRY = DRIVER_DRY * V_EXTRA,
+	V_X_JSON = DRIVER_JSON * V_EXTRA,
+	V_X_BLOCKED = DRIVER_BLOCKED * V_EXTRA
 };
 
 enum {
 	V_BACKUP = V_GET | V_RESTORE | V_LS | V_CAT | V_SET | V_RM | V_VERIFY,
 	V_FULL = V_SET | V_RM,                  /* a prefix won't do */
-	V_BLOCKED = V_PUT | V_GET | V_CAT | V_RESTORE | V_RM | V_GC,
+	V_BLOCKED = V_PUT | V_GET | V_CAT | V_RESTORE | V_RM | V_GC |
+	    V_X_BLOCKED,
 	JOBS_MAX = 1024
 };
 
 static int verb_info(struct run *, struct err *);
 static int verb_check(struct run *, struct err *);
 static int verb_gc(struct run *, struct err *);
+static int verb_extra(struct run *, struct err *);
 
 struct verb {
 	const char *name;
@@ -137,6 +144,12 @@ verb_info(struct run *r, struct err *e)
 		if (has_verb(r->d, verbs[i].bit))
 			jw_str(&j, NULL, verbs[i].name);
 	jw_close(&j, ']');
+	if (r->d->extra != NULL) {
+		jw_open(&j, "extra", '[');
+		for (i = 0; r->d->extra[i].name != NULL; i++)
+			jw_str(&j, NULL, r->d->extra[i].name);
+		jw_close(&j, ']');
+	}
 	/* key_info writes a whole array by itself. */
 	buf_str(&b, ",\"keys\":");
 	key_info(disk, &b);
@@ -160,6 +173,12 @@ static int
 verb_gc(struct run *r, struct err *e)
 {
 	return r->d->gc(&r->call, e);
+}
+
+static int
+verb_extra(struct run *r, struct err *e)
+{
+	return r->extra->run(&r->call, e);
 }
 
 static int
@@ -300,7 +319,8 @@ static int
 no_strangers(const struct run *r, const struct verb *v, struct err *e)
 {
 	const struct { const char *name; bool given; unsigned for_verbs; } t[] = {
-		{ "of", r->server != NULL, V_PUT | V_LIST | V_BACKUP },
+		{ "of", r->server != NULL, V_PUT | V_LIST | V_BACKUP |
+		    V_X_SERVER },
 		{ "backup", r->backup != NULL, V_BACKUP },
 		{ "uuid", r->uuid != NULL, V_PUT },
 		{ "name", r->name != NULL, V_PUT | V_SET },
@@ -318,11 +338,12 @@ no_strangers(const struct run *r, const struct verb *v, struct err *e)
 		{ "allow-empty", r->allow_empty, V_PUT },
 		{ "raw", r->raw, V_GET },
 		{ "recursive", r->recursive, V_LS },
-		{ "json", r->json, V_LS | V_LIST | V_INFO | V_SET | V_PUT },
+		{ "json", r->json, V_LS | V_LIST | V_INFO | V_SET | V_PUT |
+		    V_X_JSON },
 		{ "offset", r->offset != 0, V_CAT },
 		{ "length", r->length != UINT64_MAX, V_CAT },
 		{ "read-data", r->read_data != NULL, V_VERIFY },
-		{ "dry-run", r->dry_run, V_RM | V_GC },
+		{ "dry-run", r->dry_run, V_RM | V_GC | V_X_DRY },
 	};
 	size_t i;
 
@@ -371,6 +392,7 @@ prepare(struct run *r, const struct verb *v, struct err *e)
 	c->driver = r->d;
 	c->log = &r->front.log;
 	c->out = stdout;
+	c->env = environ;
 	c->recursive = r->recursive;
 	c->json = r->json;
 	c->raw = r->raw;
@@ -403,7 +425,27 @@ usage_text(const struct driver *d, struct buf *b, struct err *e)
 			buf_printf(b, "  %-7s %-14s %s%s", verbs[i].name,
 			    verbs[i].operands, verbs[i].help,
 			    i + 1 < VERBS ? "\n" : "");
+	for (i = 0; d->extra != NULL && d->extra[i].name != NULL; i++)
+		buf_printf(b, "\n  %-7s %-14s %s", d->extra[i].name, "",
+		    d->extra[i].help);
 	return buf_failed(b, e);
+}
+
+/* A verb that only this driver has, in the form of the others. */
+static const struct verb *
+extra_verb(struct run *r, const char *name)
+{
+	static struct verb v = { .run = verb_extra, .operands = "" };
+	const struct driver_verb *x = r->d->extra;
+
+	for (; x != NULL && x->name != NULL; x++)
+		if (strcmp(x->name, name) == 0) {
+			r->extra = x;
+			v.name = x->name;
+			v.bit = x->needs * V_EXTRA;
+			return &v;
+		}
+	return NULL;
 }
 
 static int
@@ -471,7 +513,7 @@ start(struct run *r, int argc, char **argv, const struct verb **v,
 		    "verify: read the data, or a part of them",
 		    &r->read_data, NULL },
 		{ OPT_FLAG, 'n', "dry-run", NULL,
-		    "rm, gc: say what would be removed", &r->dry_run, NULL },
+		    "only say what would be done", &r->dry_run, NULL },
 		{ OPT_U64, 'j', "jobs", "N", "workers; 0: one a core",
 		    &r->jobs, NULL },
 		{ OPT_SIZE, 0, "memory", "BYTES", "stay below", &r->memory,
@@ -503,6 +545,8 @@ start(struct run *r, int argc, char **argv, const struct verb **v,
 			*v = &verbs[i];
 			return 0;
 		}
+	if ((*v = extra_verb(r, r->args.v[0])) != NULL)
+		return 0;
 	err_set(e, CALA_USAGE, "unknown verb '%s'", str_q(r->args.v[0]));
 	return err_hint(e, "try '%s --help'", r->d->name);
 }

@@ -16,6 +16,7 @@
 struct run {
 	struct front front;
 	const struct driver *d;
+	const struct driver_verb *extra;        /* when it is one of those */
 	const char *argv0;
 	struct driver_call call;
 	struct conf *conf;
