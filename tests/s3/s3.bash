@@ -1,0 +1,148 @@
+# An S3 service of our own for a suite, and what to ask of it.
+# shellcheck shell=bash
+#
+#	s3_start [OPTION...]     start it (server.py); a bucket "b"; sets S3_URL,
+#	                         S3_TLS_URL and S3_CA (with --tls), S3_DIR
+#	s3_stop                  end it by its id; in teardown
+#	s3_conf FILE [LINE...]   a configuration "c" for it, with more lines
+#	s3_env                   the same for tools alone: AWS_…
+#	s3_do WORD [K=V...]      one word to its side port (control.py); K:=JSON
+#	s3_fault ACTION [K=V...] arm a rule (faults.py)
+#	s3_count [K=V...]        how many requests have these fields
+#	s3_keys, s3_uploads      what is stored, and open uploads
+#	s3_bytes KEY             an object as it is stored
+#	s3_sound [FILE...]       what must hold after every test
+
+S3_ACCESS=AKIDEXAMPLE
+S3_SECRET=test/Secret+Key0123456789
+s3_home=$(cd "$BATS_TEST_DIRNAME/../s3" && pwd)
+
+s3_start() {
+	S3_DIR=${S3_DIR:-$BATS_TEST_TMPDIR/s3}
+	mkdir -p "$S3_DIR"
+	rm -f "$S3_DIR/ports"
+	PYTHONPYCACHEPREFIX=${CALA_BUILD:-$top/build}/pycache \
+		python3 "$s3_home/server.py" "$S3_DIR" --bucket b "$@" \
+		</dev/null >>"$S3_DIR/out" 2>>"$S3_DIR/err" 3>&- &
+	S3_PID=$!
+	while [ ! -f "$S3_DIR/ports" ]; do
+		kill -0 "$S3_PID" || { cat "$S3_DIR/err"; return 1; }
+		sleep 0.02
+	done
+	read -r S3_PORT S3_TLS S3_SIDE <"$S3_DIR/ports"
+	S3_URL=http://127.0.0.1:$S3_PORT
+	S3_TLS_URL=https://localhost:$S3_TLS
+	S3_CA=$S3_DIR/ca.pem
+}
+
+s3_stop() {
+	[ -n "${S3_PID:-}" ] || return 0
+	kill "$S3_PID" 2>/dev/null || :
+	wait "$S3_PID" || :
+	S3_PID=
+}
+
+s3_conf() {
+	local file=$1
+	shift
+	cat >"$file" <<-END
+	[configuration "c"]
+	disk = s3
+	endpoint = ${S3_ENDPOINT:-$S3_URL}
+	region = us-east-1
+	bucket = b
+	access-key = $S3_ACCESS
+	secret-key = $S3_SECRET
+	maintenance = no
+	END
+	[ $# -eq 0 ] || printf '%s\n' "$@" >>"$file"
+	chmod 600 "$file"
+	export CALA_CONFIG=$file
+}
+
+s3_env() {
+	export AWS_ACCESS_KEY_ID=$S3_ACCESS AWS_SECRET_ACCESS_KEY=$S3_SECRET
+	export AWS_REGION=us-east-1 AWS_ENDPOINT_URL=${S3_ENDPOINT:-$S3_URL}
+	export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
+}
+
+# s3_json [K=V...]: the members; V that looks like a number or a boolean is one.
+s3_json() {
+	local item k v out=
+	for item; do
+		k=${item%%=*} v=${item#*=}
+		if [[ $k == *: ]]; then
+			k=${k%:}
+		elif ! [[ $v =~ ^(-?[0-9]+|true|false)$ ]]; then
+			v=${v//\\/\\\\}
+			v=\"${v//\"/\\\"}\"
+		fi
+		out+=", \"$k\": $v"
+	done
+	printf '%s' "$out"
+}
+
+s3_do() {
+	local word=$1 fd answer
+	shift
+	exec {fd}<>"/dev/tcp/127.0.0.1/$S3_SIDE" || return
+	printf '{"do": "%s"%s}\n' "$word" "$(s3_json "$@")" >&"$fd"
+	if [ "$word" = bytes ]; then
+		cat <&"$fd"
+		exec {fd}>&-
+		return
+	fi
+	answer=$(cat <&"$fd")
+	exec {fd}>&-
+	[ -z "$answer" ] || printf '%s\n' "$answer"
+	[[ $answer != !* ]]
+}
+
+s3_fault() {
+	s3_do fault "action=$1" "${@:2}"
+}
+
+s3_count() {
+	s3_do log "$@" count=true
+}
+
+s3_keys() {
+	s3_do keys "bucket=${S3_BUCKET:-b}"
+}
+
+s3_uploads() {
+	s3_do uploads "bucket=${S3_BUCKET:-b}"
+}
+
+s3_bytes() {
+	s3_do bytes "bucket=${S3_BUCKET:-b}" "key=$1"
+}
+
+# s3_sound [FILE...]: no upload is left open, every request was signed right
+# at the first try (S3_UNSIGNED=may: not with clocks, tokens and redirects),
+# the server met nothing it could not handle, and neither its own log nor any
+# FILE holds the secret or a key made of it.
+s3_sound() {
+	local left f
+	left=$(s3_uploads)
+	if [ -n "$left" ] && [ "${S3_LEFT:-}" != may ]; then
+		echo "open uploads: $left"
+		return 1
+	fi
+	if [ "${S3_UNSIGNED:-}" != may ] && [ "$(s3_count signed=false)" != 0 ]; then
+		echo "requests that were not signed right:"
+		s3_do log signed=false
+		return 1
+	fi
+	if [ -s "$S3_DIR/err" ]; then
+		echo "the server: "
+		cat "$S3_DIR/err"
+		return 1
+	fi
+	for f in "$S3_DIR/log" "$@"; do
+		if grep -F -e "$S3_SECRET" -e "AWS4$S3_SECRET" "$f"; then
+			echo "the secret is in $f"
+			return 1
+		fi
+	done
+}
