@@ -139,7 +139,8 @@ void reader_close(struct reader *);     /* NULL is fine */
  *        What the format can't hold is a warning in the log.
  * leave: the directory last put and not yet left has no more entries; the
  *        root is left, too.  NULL where the writer does not care.
- * known: would put take this entry without reading its content?  NULL: no.
+ * known: would put take this entry by its stat alone, without its content,
+ *        extended attributes and holes?  Called by any thread.  NULL: no.
  * commit: make the whole visible.
  * abort: leave no trace unless committed; frees; never fails.
  */

@@ -14,6 +14,7 @@
 struct log;
 struct err;
 struct match;
+struct writer;
 
 struct fs_walk {
 	const struct match *match;      /* NULL: take all */
@@ -23,6 +24,12 @@ struct fs_walk {
 	uint64_t limit_read;            /* bytes per second; 0: none */
 	const char *prefix;             /* put in front of every path, or NULL */
 	bool keep_cache;                /* do not drop what we read from it */
+	/*
+	 * NULL, or: a file that its known() takes is not opened: the entry has
+	 * its stat, no extended attributes and no map of holes.  (Its bytes can
+	 * still be read.)  known() is called by any thread.
+	 */
+	struct writer *asks;
 };
 
 /* What changed under our hands; complete when next() answered 0. */

@@ -368,7 +368,7 @@ map_holes(struct walk *w, const struct item *it)
 	struct entry *en = &w->en;
 	size_t n;
 
-	if (it->data != NULL || en->size == 0 ||
+	if (it->data != NULL || it->known || en->size == 0 ||
 	    (uint64_t)it->st.st_blocks * 512 >= en->size)
 		return;
 	/* Where a file system can't tell, all is data. */
@@ -424,7 +424,7 @@ give_item(struct walk *w, struct wdir *d, struct item *it,
 	case ENTRY_FILE:
 		en->size = (uint64_t)it->st.st_size;
 		map_holes(w, it);
-		wcontent_begin(w, it);
+		wcontent_begin(w, d, it);
 		*content = &w->content.c;
 		break;
 	default:
@@ -526,8 +526,10 @@ walk_close(struct reader *r)
 		dir_unref(d);
 	}
 	dir_unref(w->root);
-	for (i = 0; w->slots != NULL && i < SLOTS_MAX; i++)
+	for (i = 0; w->slots != NULL && i < SLOTS_MAX; i++) {
 		free(w->slots[i].data);
+		buf_fini(&w->slots[i].path);
+	}
 	free(w->slots);
 	free(w->stack);
 	free(w->prefix);
@@ -632,6 +634,8 @@ fs_reader(int dirfd, const char *name, const struct fs_walk *how,
 	w->r.ops = &walk_ops;
 	w->r.can = READER_ORDERED | READER_REOPEN | READER_HOLES;
 	w->how = *how;
+	if (how->asks != NULL && how->asks->ops->known == NULL)
+		w->how.asks = NULL;
 	w->log = log;
 	w->tail = &w->head;
 	buf_init(&w->path, 2 * ENTRY_PATH_MAX);
@@ -652,6 +656,7 @@ fs_reader(int dirfd, const char *name, const struct fs_walk *how,
 		w->slots[i].w = w;
 		w->slots[i].job.run = slot_load;
 		w->slots[i].next = w->spare;
+		buf_init(&w->slots[i].path, 2 * ENTRY_PATH_MAX);
 		w->spare = &w->slots[i];
 	}
 	if (how->limit_read > 0 &&

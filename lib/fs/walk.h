@@ -111,6 +111,7 @@ struct item {
 	bool odd;                       /* no longer of that type */
 	bool changed, shrunk;           /* while the small content was read */
 	bool cold;                      /* its bytes were not in the cache */
+	bool known;                     /* to how.asks: not opened */
 	int why;                        /* errno: left out */
 	int read_why;                   /* errno: bytes are missing */
 	int xattr_why;
@@ -132,6 +133,8 @@ struct slot {
 	size_t used;
 	double cost;                    /* seconds of loading, per item */
 	unsigned char *data;
+	struct buf path;                /* of dir, for how.asks */
+	size_t path_len;
 	struct item item[BATCH];
 };
 
@@ -184,6 +187,7 @@ int walk_extents(int, uint64_t, struct extent **, size_t *, size_t *);
 struct wcontent {
 	struct content c;
 	struct walk *w;
+	const struct wdir *dir;
 	struct item *it;
 	bool told;                      /* a warning was given */
 	bool checked;                   /* compared with what was announced */
@@ -191,7 +195,7 @@ struct wcontent {
 	uint64_t dropped;               /* from the page cache, up to here */
 };
 
-void wcontent_begin(struct walk *, struct item *);
+void wcontent_begin(struct walk *, const struct wdir *, struct item *);
 void wcontent_end(struct walk *);
 
 struct walk {

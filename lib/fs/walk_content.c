@@ -126,6 +126,23 @@ read_large(struct wcontent *c, void *p, size_t n)
 	return (ssize_t)n;
 }
 
+/* A known file is read nevertheless.  0, or an errno. */
+static int
+open_late(struct wcontent *c)
+{
+	struct item *it = c->it;
+	struct stat now;
+
+	if ((it->fd = walk_openat(c->dir->fd, it->name, 0)) == -1)
+		return errno;
+	if (fstat(it->fd, &now) == 0 && now.st_dev == it->st.st_dev &&
+	    now.st_ino == it->st.st_ino)
+		return 0;
+	close(it->fd);
+	it->fd = -1;
+	return ESTALE;
+}
+
 static ssize_t
 wcontent_read(struct content *base, void *p, size_t n, struct err *e)
 {
@@ -133,8 +150,13 @@ wcontent_read(struct content *base, void *p, size_t n, struct err *e)
 	ssize_t got;
 	bool hole;
 
+	int why;
+
 	if (stop_check(e) == -1)
 		return -1;
+	if (c->it->known && c->it->fd == -1 && !c->told &&
+	    (why = open_late(c)) != 0)
+		tell(c, why);
 	if (c->it->data != NULL) {
 		memcpy(p, c->it->data + base->pos, n);
 		got = (ssize_t)n;
@@ -177,7 +199,7 @@ static const struct content_ops wcontent_ops = {
 };
 
 void
-wcontent_begin(struct walk *w, struct item *it)
+wcontent_begin(struct walk *w, const struct wdir *dir, struct item *it)
 {
 	struct wcontent *c = &w->content;
 
@@ -185,6 +207,7 @@ wcontent_begin(struct walk *w, struct item *it)
 	c->c.ops = &wcontent_ops;
 	c->c.size = (uint64_t)it->st.st_size;
 	c->w = w;
+	c->dir = dir;
 	c->it = it;
 }
 

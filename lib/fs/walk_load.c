@@ -142,12 +142,68 @@ look_large(struct item *it)
 	}
 }
 
+/*
+ * Would the writer take it unread?  Then it need not even be opened.
+ */
+static bool
+known(struct slot *s, struct item *it, int dirfd)
+{
+	struct entry en;
+	struct stat st;
+
+	if (fstatat(dirfd, it->name, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
+	    !S_ISREG(st.st_mode))
+		return false;
+	memset(&en, 0, sizeof(en));
+	en.type = ENTRY_FILE;
+	en.path = s->w->single;
+	if (en.path == NULL) {
+		buf_cut(&s->path, s->path_len);
+		buf_str(&s->path, it->name);
+		if (s->path.failed)
+			return false;
+		en.path = s->path.p;
+	}
+	en.size = (uint64_t)st.st_size;
+	en.mtime = st.st_mtim;
+	en.ctime = st.st_ctim;
+	en.mode = st.st_mode & 07777;
+	en.uid = st.st_uid;
+	en.gid = st.st_gid;
+	en.dev = st.st_dev;
+	en.ino = st.st_ino;
+	en.nlink = st.st_nlink;
+	if (!writer_known(s->w->how.asks, &en))
+		return false;
+	it->st = st;
+	it->known = true;
+	return true;
+}
+
+/* The part of the paths that all of the slot's items share. */
+static void
+begin_paths(struct slot *s)
+{
+	struct buf *b = &s->path;
+
+	buf_reset(b);
+	buf_str(b, s->w->prefix);
+	if (b->len > 0 && s->dir->plen > 0)
+		buf_chr(b, '/');
+	dir_path(s->dir, b);
+	if (b->len > 0)
+		buf_chr(b, '/');
+	s->path_len = b->len;
+}
+
 static void
 load_file(struct slot *s, struct item *it, int dirfd)
 {
 	struct walk *w = s->w;
 	size_t size;
 
+	if (w->how.asks != NULL && known(s, it, dirfd))
+		return;
 	it->fd = walk_openat(dirfd, it->name, 0);
 	if (it->fd == -1 || fstat(it->fd, &it->st) == -1) {
 		it->why = errno;
@@ -210,6 +266,8 @@ slot_load(struct job *j)
 
 	s->used = 0;
 	s->held = 0;
+	if (s->w->how.asks != NULL)
+		begin_paths(s);
 	while (s->loaded < s->n && s->held < HELD &&
 	    s->used <= SLOT_BYTES - SMALL) {
 		it = &s->item[s->loaded++];
