@@ -92,6 +92,26 @@ cut_fastcdc(struct cut *c, uint32_t size, uint32_t count, uint64_t len)
 	    (size_t)avg, (size_t)clamp(avg * 4, MAX_MIN, MAX_MAX));
 }
 
+static size_t
+find_fixed(const struct cut *c, const unsigned char *p, size_t n)
+{
+	(void)c;
+	(void)p;
+	return n;
+}
+
+void
+cut_fixed(struct cut *c, uint32_t size, uint32_t count, uint64_t len)
+{
+	uint64_t n = size > 0 ? size : 1, k = len / n + (len % n != 0);
+
+	for (; count > 0 && k > count; k /= 2)
+		n *= 2;
+	c->find = find_fixed;
+	c->min = c->avg = c->max = (size_t)clamp(n, 1, MAX_MAX);
+	c->mask_s = c->mask_l = 0;
+}
+
 size_t
 cut_next(const struct cut *c, const void *p, size_t n, bool end)
 {

@@ -37,6 +37,13 @@ void cut_fastcdc(struct cut *, uint32_t, uint32_t, uint64_t);
 void cut_fastcdc_exact(struct cut *, size_t, size_t, size_t);
 
 /*
+ * cut_fixed(c, size, count, len): pieces of one size, as ddup-bak 0.8 and 0.9
+ * cut: doubled until a file of len bytes has at most count of them (0: any
+ * number); at most 16 MiB.
+ */
+void cut_fixed(struct cut *, uint32_t, uint32_t, uint64_t);
+
+/*
  * cut_next(c, p, n, end): the length of the chunk at p of which n bytes are at
  * hand; end: no more will follow.  0: not known yet, more bytes are needed (n <
  * max and not end).
