@@ -1,11 +1,11 @@
-# The toy driver, by both its names, for contract.bats.  shellcheck shell=bash
+# The toy driver, for contract.bats.  shellcheck shell=bash
 
 driver_setup() {
 	store=$1/toys
 	mkdir -m 700 "$store"
 	cat >"$1/cala.conf" <<-END
 	[configuration "c"]
-	disk = ${driver##*/cala-}
+	disk = toy
 	directory = $store
 	maintenance = no
 	END

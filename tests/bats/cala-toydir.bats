@@ -1,1 +1,0 @@
-cala.bats
