@@ -18,12 +18,12 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/pool.h"
-#include "base/progress.h"
 #include "base/rate.h"
 #include "base/str.h"
 #include "base/when.h"
 #include "entry/match.h"
 #include "front/front.h"
+#include "front/meter.h"
 
 static const char usage[] =
     "cala-pack [options] [-C DIR] PATH...\n"
@@ -480,68 +480,6 @@ report(const struct run *r, const struct err *bad, struct err *e)
 	return ret;
 }
 
-/* SIGUSR1: a line that says how far we are. */
-struct teller {
-	pthread_t thread;
-	struct run *r;
-	_Atomic bool end;
-	bool on;
-};
-
-static void
-tell(struct run *r)
-{
-	char text[160];
-	double t = when_mono() - r->began;
-	uint64_t bytes = r->tally.bytes;
-
-	progress_text(text, sizeof(text), bytes, r->tally.files,
-	    r->a->expect, t > 0 ? (double)bytes / t : 0);
-	log_hold(r->log);
-	fprintf(stderr, "cala-pack: %s\n", text);
-	log_release(r->log);
-}
-
-static void *
-teller_run(void *arg)
-{
-	struct teller *t = arg;
-	sigset_t set;
-	int sig;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR1);
-	while (sigwait(&set, &sig) == 0 && !t->end)
-		tell(t->r);
-	return NULL;
-}
-
-static void
-teller_start(struct teller *t, struct run *r)
-{
-	sigset_t set, all, old;
-
-	t->r = r;
-	/* All threads started later inherit the block. */
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR1);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	t->on = pthread_create(&t->thread, NULL, teller_run, t) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-}
-
-static void
-teller_stop(struct teller *t)
-{
-	if (!t->on)
-		return;
-	t->end = true;
-	pthread_kill(t->thread, SIGUSR1);
-	pthread_join(t->thread, NULL);
-}
-
 static void
 say_summary(const struct run *r)
 {
@@ -563,10 +501,9 @@ work(struct args *a, struct log *log, struct err *e)
 {
 	struct run r = { .a = a, .log = log, .file = AFILE_INIT,
 	    .began = when_mono() };
-	struct progress *progress = NULL;
+	struct front_meter meter = { .on = false };
 	struct progress_how ph = { .log = log, .bytes = &r.tally.bytes,
 	    .files = &r.tally.files, .expected = a->expect };
-	struct teller teller = { .on = false };
 	struct err e2 = ERR_INIT;
 	int out = -1, ret = -1;
 
@@ -580,13 +517,11 @@ work(struct args *a, struct log *log, struct err *e)
 		ret = list_all(&r, e);
 		goto out;
 	}
-	teller_start(&teller, &r);
 	ph.mode = progress_mode(a->front->progress, a->front->progress_off,
 	    a->front->quiet, false, isatty(STDERR_FILENO));
-	if (progress_start(&progress, &ph, e) == 0)
+	if (front_meter_start(&meter, &ph, e) == 0)
 		ret = pack(&r, e);
-	progress_stop(progress);
-	teller_stop(&teller);
+	front_meter_stop(&meter);
 	if (ret == 0)
 		say_summary(&r);
 out:

@@ -15,11 +15,11 @@
 #include "base/file.h"
 #include "base/io.h"
 #include "base/json.h"
-#include "base/progress.h"
 #include "base/stop.h"
 #include "base/str.h"
 #include "base/when.h"
 #include "front/front.h"
+#include "front/meter.h"
 #include "fs/extract.h"
 #include "fs/fs.h"
 #include "fs/swap.h"
@@ -33,10 +33,13 @@ static const char example[] =
     "example:\n"
     "  cala-pbs get -c pbs -s survival -b latest world | cala-unpack -C /tmp/w";
 
+enum { JOBS_MAX = 1024 };       /* as in cala.conf; fs_writer takes fewer */
+
 struct args {
 	struct front *front;
 	const char *dir, *to, *input, *id, *report;
-	uint64_t jobs, max_size, max_entries, limit_write, commit_fd, expect;
+	uint64_t jobs, max_size, max_entries, limit_write, commit_fd, expect,
+	    memory;
 	bool truncate, discard, recover, keep_dir, overwrite, overwrite_said,
 	    owners, numeric, xattrs, sparse, dry_run;
 	struct opt_list paths;
@@ -88,8 +91,9 @@ decide(struct args *a, int argc, char **argv, struct err *e)
 		    "--recover and --discard-old read no archive");
 	if (no_input(a) && a->dir == NULL)
 		return err_set(e, CALA_USAGE, "name the directory with -C");
-	if (a->jobs > 64)
-		return err_set(e, CALA_USAGE, "--jobs: at most 64");
+	if (a->jobs > JOBS_MAX)
+		return err_set(e, CALA_USAGE, "--jobs: at most %d",
+		    (int)JOBS_MAX);
 	if (a->commit_fd != UINT64_MAX && (a->commit_fd > INT_MAX ||
 	    fcntl((int)a->commit_fd, F_GETFD) == -1))
 		return err_set(e, CALA_USAGE, "--commit-fd: no descriptor");
@@ -105,7 +109,7 @@ decide(struct args *a, int argc, char **argv, struct err *e)
 static int
 open_input(struct run *r, struct err *e)
 {
-	struct archive_read how = { .jobs = 0 };
+	struct archive_read how = { .memory = r->a->memory };
 	const char *in = r->a->input;
 	struct stat st;
 	int fd = STDIN_FILENO;
@@ -446,7 +450,7 @@ static int
 work(struct args *a, struct log *log, struct err *e)
 {
 	struct run r = { .a = a, .log = log, .began = when_mono() };
-	struct progress *progress = NULL;
+	struct front_meter meter = { .on = false };
 	struct progress_how ph = { .log = log, .bytes = &r.tally.bytes,
 	    .files = &r.tally.files, .expected = a->expect };
 	struct err e2 = ERR_INIT;
@@ -460,9 +464,9 @@ work(struct args *a, struct log *log, struct err *e)
 		goto out;
 	ph.mode = progress_mode(a->front->progress, a->front->progress_off,
 	    a->front->quiet, false, isatty(STDERR_FILENO));
-	if (progress_start(&progress, &ph, e) == 0)
+	if (front_meter_start(&meter, &ph, e) == 0)
 		ret = unpack(&r, e);
-	progress_stop(progress);
+	front_meter_stop(&meter);
 	if (ret == 0 && !a->dry_run)
 		say_summary(&r);
 out:
@@ -544,6 +548,8 @@ main(int argc, char **argv)
 		    "make holes of blocks that are zero", &a.sparse, NULL },
 		{ OPT_U64, 'j', "jobs", "N", "write with N threads (default "
 		    "2)", &a.jobs, NULL },
+		{ OPT_SIZE, 0, "memory", "BYTES", "what decoding xz or lzip "
+		    "may take (default 256 MiB)", &a.memory, NULL },
 		{ OPT_SIZE, 0, "max-size", "SIZE",
 		    "stop before SIZE bytes of files are passed",
 		    &a.max_size, NULL },

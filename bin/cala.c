@@ -30,6 +30,7 @@ enum {
 	O_STATUS = 1 << 10,
 	O_GET = 1 << 11,
 	O_WAITS = 1 << 12,      /* --lock-wait alone */
+	O_LIMITS = 1 << 13,
 	O_ALL = INT_MAX
 };
 
@@ -266,11 +267,13 @@ do_break_lock(struct call *c, struct err *e)
 
 static const struct verb verbs[] = {
 	{ "backup", "SERVER...", "back up servers to their storage",
-	    O_CONF | O_JSON | O_DRY | O_WAIT | O_WAITS | O_BACKUP, 1,
+	    O_CONF | O_JSON | O_DRY | O_WAIT | O_WAITS | O_BACKUP |
+	    O_LIMITS, 1,
 	    SIZE_MAX, do_backup },
 	{ "restore", "SERVER BACKUP [PATH...] | --discard-old SERVER",
 	    "put a backup, or parts of it, back",
-	    O_CONF | O_DRY | O_WAIT | O_WAITS | O_RESTORE, 1, SIZE_MAX,
+	    O_CONF | O_DRY | O_WAIT | O_WAITS | O_RESTORE | O_LIMITS, 1,
+	    SIZE_MAX,
 	    do_restore },
 	{ "list", "[SERVER...]", "the backups there are",
 	    O_CONF | O_JSON | O_LIST, 0, SIZE_MAX, do_list },
@@ -291,7 +294,7 @@ static const struct verb verbs[] = {
 	{ "move", "SERVER BACKUP GROUP", "put a backup into another group",
 	    O_CONF | O_JSON | O_DRY, 3, 3, do_move },
 	{ "verify", "SERVER BACKUP", "prove that a backup can be restored",
-	    O_CONF | O_VERIFY, 2, 2, do_verify },
+	    O_CONF | O_WAIT | O_VERIFY | O_LIMITS, 2, 2, do_verify },
 	{ "check", "[CONFIGURATION...]", "try whether storage works",
 	    O_CONF, 0, SIZE_MAX, do_check },
 	{ "status", "SERVER", "is there a whole backup, and a young one?",
@@ -434,10 +437,10 @@ from_env(const char *name)
 /*
  * Where locks are: systemd's RUNTIME_DIRECTORY, for root /run/cala, else
  * XDG_RUNTIME_DIR.  A user's cron job has none of these: then the state
- * directory, which exists everywhere.
+ * directory.  -1 without any: only what takes a lock needs it.
  */
 static int
-runtime_dir(char out[PATH_MAX], struct err *e)
+runtime_dir(char out[PATH_MAX])
 {
 	const char *s;
 	int n;
@@ -453,12 +456,8 @@ runtime_dir(char out[PATH_MAX], struct err *e)
 	else if ((s = from_env("HOME")) != NULL)
 		n = snprintf(out, PATH_MAX, "%s/.local/state/cala", s);
 	else
-		return err_set(e, CALA_USAGE, "no place for locks: neither "
-		    "XDG_RUNTIME_DIR nor HOME is set");
-	if (n < 0 || n >= PATH_MAX)
-		return err_set(e, CALA_USAGE, "runtime directory: path is too "
-		    "long");
-	return 0;
+		return -1;
+	return n > 0 && n < PATH_MAX ? 0 : -1;
 }
 
 /* The rows of all that mask asks for, into out. */
@@ -493,6 +492,10 @@ rows(struct call *c, int mask, struct opt *out)
 		{ O_RESTORE, { OPT_FLAG, 0, "truncate", NULL,
 		    "restore: replace the whole directory; the old one stays "
 		    "until --discard-old", &c->restore.truncate, NULL } },
+		{ O_RESTORE, { OPT_FLAG, 0, "keep-directory", NULL,
+		    "restore: with --truncate: swap what the directory holds, "
+		    "never the directory itself", &c->restore.keep_directory,
+		    NULL } },
 		{ O_RESTORE, { OPT_FLAG, 0, "overwrite", NULL,
 		    "restore: --to a DIR that is not empty",
 		    &c->restore.overwrite, NULL } },
@@ -500,7 +503,8 @@ rows(struct call *c, int mask, struct opt *out)
 		    "restore: --to and --truncate only where the whole size "
 		    "is free (default)", &c->restore.space, NULL } },
 		{ O_RESTORE, { OPT_FLAG, 0, "discard-old", NULL,
-		    "restore: remove what --truncate has replaced",
+		    "restore: remove what --truncate, or --overwrite of --to, "
+		    "has replaced",
 		    &c->restore.discard_old, NULL } },
 		{ O_LS, { OPT_FLAG, 'R', "recursive", NULL,
 		    "ls: all that is below, too", &c->recursive, NULL } },
@@ -529,6 +533,19 @@ rows(struct call *c, int mask, struct opt *out)
 		{ O_WAIT, { OPT_FLAG, 0, "progress", NULL,
 		    "plain progress lines every 10 seconds",
 		    &c->front.progress, NULL } },
+		{ O_LIMITS, { OPT_U64, 'j', "jobs", "N",
+		    "worker threads; 0: one a core", &c->env.jobs, NULL } },
+		{ O_LIMITS, { OPT_SIZE, 0, "memory", "BYTES", "stay below",
+		    &c->env.memory, NULL } },
+		{ O_LIMITS, { OPT_RATE, 0, "limit-read", "RATE",
+		    "bytes per second read from disks", &c->env.limit_read,
+		    NULL } },
+		{ O_LIMITS, { OPT_RATE, 0, "limit-write", "RATE",
+		    "bytes per second written to disks", &c->env.limit_write,
+		    NULL } },
+		{ O_LIMITS, { OPT_RATE, 0, "limit-network", "RATE",
+		    "bytes per second over the network; 0, of each: unlimited",
+		    &c->env.limit_network, NULL } },
 		{ O_ALL, FRONT_CONFIG(c->front) },
 	};
 	const struct opt common[] = { FRONT_OPTS(c->front), FRONT_END };
@@ -592,6 +609,9 @@ fresh(struct call *c)
 	c->front.version = c->front.progress = c->front.names = false;
 	c->front.config_file = NULL;
 	c->max_age = c->length = UINT64_MAX;
+	c->env.jobs = c->env.memory = UINT64_MAX;
+	c->env.limit_read = c->env.limit_write = UINT64_MAX;
+	c->env.limit_network = UINT64_MAX;
 	c->restore.space = true;
 }
 
@@ -605,8 +625,7 @@ perform(struct call *c, const struct verb *v, struct err *e)
 		err_set(e, CALA_USAGE, "%s: expected: %s", v->name, v->usage);
 		return err_hint(e, "try 'cala %s --help'", v->name);
 	}
-	if (runtime_dir(runtime, e) == -1 ||
-	    front_conf(&c->front, &c->conf, e) == -1)
+	if (front_conf(&c->front, &c->conf, e) == -1)
 		return -1;
 	own_dir(dir);
 	snprintf(libexec, sizeof(libexec), "%s/../libexec/cala", dir);
@@ -617,7 +636,7 @@ perform(struct call *c, const struct verb *v, struct err *e)
 	env->err_tty = isatty(STDERR_FILENO) == 1;
 	env->bindir = dir;
 	env->libexec = libexec;
-	env->runtime = runtime;
+	env->runtime = runtime_dir(runtime) == 0 ? runtime : NULL;
 	env->config_file = c->front.config_file;
 	env->verbose = c->front.verbose;
 	env->quiet = c->front.quiet;

@@ -126,6 +126,7 @@ struct archive_read {
 	uint64_t max_entries;   /* 0: no limit */
 	uint64_t spool;         /* 0: default 64 GiB */
 	const char *spool_dir;  /* NULL: /var/tmp */
+	uint64_t memory;        /* a decoder of xz, lzip may take; 0: default */
 };
 struct reader *archive_reader(struct source *, const struct archive_read *,
     struct log *, struct err *);

@@ -388,3 +388,27 @@ file_mkdirs(const char *path, mode_t mode, struct err *e)
 	}
 	return file_opendir(AT_FDCWD, path, e);
 }
+
+int
+file_empty(int dirfd, const char *path, struct err *e)
+{
+	const struct dirent *d;
+	int fd = file_opendir(dirfd, path, e), ret = 1;
+	DIR *dir = NULL;
+
+	if (fd == -1)
+		return -1;
+	if ((dir = fdopendir(fd)) == NULL) {
+		err_sys(e, "%s", str_q(path));
+		close(fd);
+		return -1;
+	}
+	errno = 0;
+	while (ret == 1 && (d = readdir(dir)) != NULL)
+		if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
+			ret = 0;
+	if (ret == 1 && errno != 0)
+		ret = err_sys(e, "%s", str_q(path));
+	closedir(dir);
+	return ret;
+}

@@ -82,6 +82,12 @@ void afile_sweep(int, const char *);
 int file_lock(int, const char *, const char *, unsigned, struct err *);
 
 /*
+ * file_empty(dirfd, path, e): 1 for a directory with nothing in it, 0 for one
+ * with something, -1 (CALA_NOTFOUND when it is absent).
+ */
+int file_empty(int, const char *, struct err *);
+
+/*
  * file_mkdirs(path, mode, e): mkdir -p; opens and returns the directory.
  * file_opendir(dirfd, path, e): an existing one.
  */

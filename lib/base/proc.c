@@ -126,6 +126,8 @@ child(const struct proc_spec *s, const char *path, const char **env,
 	signal(SIGPIPE, SIG_DFL);
 	signal(SIGXFSZ, SIG_DFL);
 	signal(SIGCHLD, SIG_DFL);
+	/* Not every driver knows what it means. */
+	signal(SIGUSR1, s->tells ? SIG_IGN : SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) == -1)
@@ -178,6 +180,7 @@ proc_start(struct proc *p, const struct proc_spec *s, struct err *e)
 	snprintf(p->name, sizeof(p->name), "%s",
 	    str_q(slash != NULL ? slash + 1 : path));
 	p->group = s->group;
+	p->tells = s->tells;
 	high = calloc(3 + s->nfds, sizeof(*high));
 	if (high == NULL || (env = environment(s->env)) == NULL) {
 		err_oom(e);
@@ -278,6 +281,27 @@ reap_all(struct proc *p, size_t n, size_t *left)
 	return ended;
 }
 
+/* Somebody asks for status lines: that is for those who do the work. */
+static void
+hand_on(struct proc *p, size_t n)
+{
+	const struct timespec now = { 0, 0 };
+	sigset_t set;
+	size_t i;
+
+	for (i = 0; i < n && !(runs(&p[i]) && p[i].tells); i++)
+		;
+	if (i == n)
+		return;
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	if (sigtimedwait(&set, NULL, &now) != SIGUSR1)
+		return;
+	for (i = 0; i < n; i++)
+		if (runs(&p[i]) && p[i].tells)
+			(void)kill(p[i].pid, SIGUSR1);
+}
+
 size_t
 proc_poll(struct proc *p, size_t n, double seconds)
 {
@@ -306,6 +330,7 @@ proc_poll(struct proc *p, size_t n, double seconds)
 		if (left * 1000 < ms)
 			ms = (int)(left * 1000) + 1;
 		(void)poll(blind ? NULL : pfd, blind ? 0 : k, ms);
+		hand_on(p, n);
 		if (reap_all(p, n, &running) > 0 || running == 0 ||
 		    stop_signal() != 0)
 			break;

@@ -35,10 +35,12 @@ struct proc_spec {
 	const char *const *env; /* more "NAME=VALUE", NULL-terminated; NULL */
 	const char *dir;        /* where to start; NULL: here */
 	bool group;             /* a process group of its own */
+	bool tells;             /* SIGUSR1, blocked here, is handed on to it;
+				 * it starts with that ignored */
 };
 
 #define PROC_SPEC_INIT { NULL, NULL, { PROC_NULL, 1, 2 }, NULL, 0, NULL, \
-	NULL, false }
+	NULL, false, false }
 
 enum { PROC_NAME = 64 };
 
@@ -46,7 +48,7 @@ struct proc {
 	char name[PROC_NAME];   /* last component of the path, escaped */
 	pid_t pid;              /* 0: never started */
 	int pidfd;              /* -1: none */
-	bool group, done;
+	bool group, tells, done;
 	int status;             /* exit status, or 128 + signal; once done */
 	unsigned order;         /* 1 for the first that was seen to end */
 };
@@ -70,7 +72,7 @@ int proc_chain(struct proc *, struct proc_spec *, size_t, struct err *);
 /*
  * proc_poll(p, n, seconds): wait until one more of n has ended, a signal came,
  * or the time is over.  Returns how many still run.  Never-started ones count
- * as ended.
+ * as ended.  Meanwhile a request for status lines goes to those that tell.
  */
 size_t proc_poll(struct proc *, size_t, double);
 

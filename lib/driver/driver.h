@@ -52,6 +52,7 @@ struct driver_call {
 	uint64_t limit_read, limit_write, limit_network;
 	uint64_t memory;                        /* 0: default */
 	unsigned jobs;                          /* 0: cores */
+	struct tally tally;                     /* for pump: shown as progress */
 	/* put */
 	const char *dir;                        /* NULL: stdin */
 	const char *as;                         /* --as V */

@@ -137,8 +137,8 @@ out:
 
 /* Every entry and every byte, as a restore would take them. */
 static int
-read_all(struct reader *in, uint64_t *files, uint64_t *size, uint64_t *all,
-    struct err *e)
+read_all(struct driver_call *call, struct reader *in, uint64_t *files,
+    uint64_t *size, uint64_t *all, struct err *e)
 {
 	const struct entry *en;
 	struct content *c;
@@ -153,6 +153,7 @@ read_all(struct reader *in, uint64_t *files, uint64_t *size, uint64_t *all,
 		++*all;
 		*files += en->type != ENTRY_DIR;
 		*size += en->size;
+		call->tally.files = *files;
 		while (c != NULL) {
 			n = content_read(c, p, READ_BUF, e);
 			if (n == -1 || stop_check(e) == -1) {
@@ -161,6 +162,7 @@ read_all(struct reader *in, uint64_t *files, uint64_t *size, uint64_t *all,
 			}
 			if (n == 0)
 				break;
+			call->tally.bytes += (size_t)n;
 		}
 	}
 	free(p);
@@ -228,7 +230,7 @@ local_verify(struct driver_call *call, struct record *rec, struct err *e)
 		failed(call, "open", e);
 		goto out;
 	}
-	if (read_all(in, &files, &size, &all, e) == -1) {
+	if (read_all(call, in, &files, &size, &all, e) == -1) {
 		/* Stored, and its end is not there: damage. */
 		if (e->code == CALA_INCOMPLETE)
 			e->code = CALA_INTEGRITY;

@@ -18,6 +18,7 @@
 #include "config/conf.h"
 #include "config/keys.h"
 #include "front/conf.h"
+#include "front/meter.h"
 
 #ifndef CALA_VERSION
 #define CALA_VERSION "unknown"
@@ -344,6 +345,8 @@ no_strangers(const struct run *r, const struct verb *v, struct err *e)
 		{ "length", r->length != UINT64_MAX, V_CAT },
 		{ "read-data", r->read_data != NULL, V_VERIFY },
 		{ "dry-run", r->dry_run, V_RM | V_GC | V_X_DRY },
+		{ "progress", r->front.progress, V_PUT | V_GET | V_RESTORE |
+		    V_VERIFY },
 	};
 	size_t i;
 
@@ -411,6 +414,31 @@ prepare(struct run *r, const struct verb *v, struct err *e)
 	c->limit_network = option_or_key(r->limit_network, r,
 	    "limit-network");
 	return (v->bit & V_BACKUP) != 0 ? backup_pick(r, e) : 0;
+}
+
+/*
+ * How far it is, where a verb takes its time.  The other end of a pipe shows a
+ * line of its own on the terminal; ours only where we do all the work.
+ */
+static int
+measure(struct run *r, const struct verb *v, struct front_meter *m,
+    struct err *e)
+{
+	bool alone = r->call.dir != NULL || v->bit == V_VERIFY;
+	struct progress_how how = {
+		.mode = progress_mode(r->front.progress,
+		    r->front.progress_off, r->front.quiet, r->json,
+		    alone && isatty(STDERR_FILENO) == 1),
+		.log = &r->front.log,
+		.bytes = &r->call.tally.bytes,
+		.expected = r->expect
+	};
+
+	if ((v->bit & (V_PUT | V_GET | V_RESTORE | V_VERIFY)) == 0)
+		return 0;
+	if (alone)
+		how.files = &r->call.tally.files;
+	return front_meter_start(m, &how, e);
 }
 
 static int
@@ -525,6 +553,9 @@ start(struct run *r, int argc, char **argv, const struct verb **v,
 		{ OPT_RATE, 0, "limit-network", "RATE",
 		    "bytes per second over the network", &r->limit_network,
 		    NULL },
+		{ OPT_FLAG, 0, "progress", NULL,
+		    "progress, also without a terminal", &r->front.progress,
+		    NULL },
 		FRONT_CONFIG(r->front),
 		FRONT_OPTS(r->front),
 		FRONT_END
@@ -554,6 +585,7 @@ start(struct run *r, int argc, char **argv, const struct verb **v,
 int
 driver_main(const struct driver *d, int argc, char **argv)
 {
+	struct front_meter meter = { .on = false };
 	const struct verb *v = NULL;
 	struct err e = ERR_INIT;
 	struct run r;
@@ -572,8 +604,10 @@ driver_main(const struct driver *d, int argc, char **argv)
 	front_init(&r.front, d->name, usage.p, NULL);
 	if (ret == 0)
 		ret = start(&r, argc, argv, &v, &e);
-	if (ret == 0 && (ret = prepare(&r, v, &e)) == 0)
+	if (ret == 0 && (ret = prepare(&r, v, &e)) == 0 &&
+	    (ret = measure(&r, v, &meter, &e)) == 0)
 		ret = v->run(&r, &e);
+	front_meter_stop(&meter);
 	for (i = 0; i < r.call.npaths; i++)
 		free(r.paths[i]);
 	free(r.paths);

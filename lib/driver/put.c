@@ -119,7 +119,7 @@ start_producer(struct run *r, struct intake *in, struct err *e)
 
 /* Every byte goes past the proof and into the sink, in place. */
 static int
-take_all(struct intake *in, struct err *e)
+take_all(struct run *r, struct intake *in, struct err *e)
 {
 	unsigned char *p;
 	size_t room;
@@ -140,6 +140,7 @@ take_all(struct intake *in, struct err *e)
 		if (proof_feed(in->proof, p, (size_t)n, e) == -1 ||
 		    sink_used(in->sink, (size_t)n, e) == -1)
 			return -1;
+		r->call.tally.bytes += (size_t)n;
 	}
 }
 
@@ -259,7 +260,7 @@ put_stream(struct run *r, struct err *e)
 	if ((in.proof = proof_new(false, e)) == NULL ||
 	    r->d->put_begin(&r->call, &in.sink, e) == -1 ||
 	    (r->rest.v != NULL && start_producer(r, &in, e) == -1) ||
-	    take_all(&in, e) == -1 ||
+	    take_all(r, &in, e) == -1 ||
 	    proof_end(in.proof, &in.facts, e) == -1)
 		goto out;
 	/*

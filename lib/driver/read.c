@@ -4,8 +4,7 @@
 
 #include "driver/verbs.h"
 
-#include <dirent.h>
-#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +53,7 @@ get_raw(struct run *r, struct err *e)
 		    (n = source_read(in, p, room, e)) == -1 ||
 		    sink_used(out, (size_t)n, e) == -1)
 			goto out;
+		r->call.tally.bytes += (size_t)n;
 	} while (n > 0);
 	ret = sink_commit(out, e);
 out:
@@ -122,7 +122,7 @@ verb_get(struct run *r, struct err *e)
 	if ((out = sink_fd(STDOUT_FILENO, false, "standard output", e)) ==
 	    NULL ||
 	    (w = archive_writer(out, &how, r->call.log, e)) == NULL ||
-	    pump(in, w, NULL, e) == -1)
+	    pump(in, w, &r->call.tally, e) == -1)
 		goto out;
 	ret = writer_commit(w, e);
 out:
@@ -134,36 +134,21 @@ out:
 	return ret == -1 ? damaged(r, e) : ret;
 }
 
-static int
-check_empty(const char *dir, struct err *e)
-{
-	struct dirent *d;
-	DIR *dp = opendir(dir);
-	int ret = 0;
-
-	if (dp == NULL)
-		return err_sys(e, "%s", str_q(dir));
-	errno = 0;
-	while (ret == 0 && (d = readdir(dp)) != NULL)
-		if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
-			ret = err_set(e, CALA_EXISTS, "%s: not empty",
-			    str_q(dir));
-	if (ret == 0 && errno != 0)
-		ret = err_sys(e, "%s", str_q(dir));
-	closedir(dp);
-	return ret;
-}
-
 int
 verb_restore(struct run *r, struct err *e)
 {
+	int empty;
+
 	if (r->d->restore == NULL) {
 		err_set(e, CALA_USAGE, "this disk has no restore of its own");
 		return err_hint(e, "%s get … | cala-unpack --to DIR",
 		    r->d->name);
 	}
-	if (check_empty(r->call.dir, e) == -1)
+	if ((empty = file_empty(AT_FDCWD, r->call.dir, e)) == -1)
 		return -1;
+	if (empty == 0)
+		return err_set(e, CALA_EXISTS, "%s: not empty",
+		    str_q(r->call.dir));
 	return r->d->restore(&r->call, e);
 }
 

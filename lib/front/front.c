@@ -48,7 +48,7 @@ front_init(struct front *f, const char *prog, const char *usage,
 {
 	static const int sigs[] = { SIGINT, SIGTERM, SIGHUP };
 	struct sigaction sa, old;
-	sigset_t none;
+	sigset_t mask;
 	size_t i;
 	int fd;
 
@@ -70,8 +70,14 @@ front_init(struct front *f, const char *prog, const char *usage,
 	umask(077);
 	log_init(&f->log, stderr, prog);
 
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	/*
+	 * SIGUSR1 asks for a status line and must end nobody: meter.c waits for
+	 * it, and the dispatcher hands it on.
+	 */
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGUSR1);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
+	signal(SIGUSR1, SIG_DFL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);       /* EFBIG, and we clean up */
 	memset(&sa, 0, sizeof(sa));

@@ -66,8 +66,8 @@ struct front {
 
 /*
  * front_init(f, prog, usage, example): umask 077, SIGPIPE ignored, INT, TERM
- * and HUP set the stop flag (a second one ends at once), stdin, stdout and
- * stderr are open.
+ * and HUP set the stop flag (a second one ends at once), USR1 is blocked (see
+ * meter.h), stdin, stdout and stderr are open.
  */
 void front_init(struct front *, const char *, const char *, const char *);
 

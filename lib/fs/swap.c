@@ -45,6 +45,7 @@ release(struct swap *s)
 	free(s->path);
 	free(s->name);
 	free(s->old);
+	free(s->stage);
 	free(s);
 }
 
@@ -315,16 +316,23 @@ drop_work(struct swap *s)
 	s->tree = shut(s->tree);
 }
 
-/* HOME/.cala-old-ID as people can find it. */
+/* HOME/.cala-old-ID as people can find it, and the stage. */
 static int
-name_old(struct swap *s, struct err *e)
+name_folders(struct swap *s, struct err *e)
 {
 	size_t n = strlen(s->path) - (s->whole ? strlen(s->name) + 1 : 0);
 
 	free(s->old);
+	free(s->stage);
+	s->stage = NULL;
 	if (asprintf(&s->old, "%.*s/.cala-old-%s", (int)n, s->path, s->id) ==
 	    -1) {
 		s->old = NULL;
+		return err_oom(e);
+	}
+	if (asprintf(&s->stage, "%.*s/%s/tree", (int)n, s->path, s->work) ==
+	    -1) {
+		s->stage = NULL;
 		return err_oom(e);
 	}
 	return 0;
@@ -411,7 +419,7 @@ swap_open(const char *path, const struct swap_how *how, struct log *log,
 			goto fail;
 	}
 	if (dress_root(s, s->target != -1 ? s->target : s->home, e) == -1 ||
-	    name_old(s, e) == -1 || room(s->dir, how->need, path, e) == -1 ||
+	    name_folders(s, e) == -1 || room(s->dir, how->need, path, e) == -1 ||
 	    journal_begin(s, e) == -1)
 		goto fail;
 	if (fsync(s->dir) == -1 || fsync(s->home) == -1) {
@@ -593,6 +601,12 @@ swap_dir(const struct swap *s)
 }
 
 const char *
+swap_stage(const struct swap *s)
+{
+	return s->stage;
+}
+
+const char *
 swap_id(const struct swap *s)
 {
 	return s->id;
@@ -719,7 +733,7 @@ recover_one(struct swap *s, const char *name, struct err *e)
 		return 1;
 	}
 	s->tree = open_sub(s->dir, "tree");
-	if (name_old(s, e) == -1 || (!s->whole && s->tree == -1))
+	if (name_folders(s, e) == -1 || (!s->whole && s->tree == -1))
 		return err_set(e, CALA_FAIL, "%s: its tree is missing", name);
 	if (swap_run(s, e) == -1 || finish(s, e) == -1)
 		return err_ctx(e, "%s: finish the swap of %s", str_q(s->path),

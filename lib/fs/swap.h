@@ -46,6 +46,7 @@ struct swap_how {
  * absent or empty (CALA_EXISTS): staged as path.part.
  *
  * swap_dir(s): the staging directory, for fs_writer; lent.
+ * swap_stage(s): its path, of swap_open; lent.
  * swap_id(s): the id, another one when the given one still keeps an old tree.
  * swap_old(s): after the commit, the folder that keeps the old tree, or NULL
  * where there was none.  Lent.
@@ -59,6 +60,7 @@ struct swap *swap_open(const char *, const struct swap_how *, struct log *,
 struct swap *swap_to(const char *, const struct swap_how *, struct log *,
     struct err *);
 int swap_dir(const struct swap *);
+const char *swap_stage(const struct swap *);
 const char *swap_id(const struct swap *);
 const char *swap_old(const struct swap *);
 int swap_commit(struct swap *, struct err *);

@@ -33,6 +33,7 @@ struct swap {
 	char *path;             /* of V, canonical */
 	char *name;             /* its last component */
 	char *old;              /* path of the folder that keeps the old tree */
+	char *stage;            /* path of tree */
 	bool to;                /* swap_to: DIR.part */
 	bool whole, committed;
 	int home, dir, tree;    /* dir: the work folder */

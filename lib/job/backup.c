@@ -112,37 +112,19 @@ add_line(void *ctx, const char *pattern)
 	return buf_chr(b, '\n');
 }
 
-/* Limits that are set, as options of the tool that keeps them. */
-static void
-limits(const struct run *r, struct args *a, const char *const *keys)
-{
-	const char *v;
-
-	for (; *keys != NULL; keys++)
-		if ((v = tuning(r, *keys, false)) != NULL &&
-		    strcmp(v, "0") != 0)
-			args_fmt(a, "--%s=%s", *keys, v);
-}
-
-static void
-progress_options(const struct job_env *env, struct args *a)
-{
-	if (env->progress_off || env->json)
-		args_add(a, "--no-progress");
-	else if (env->progress)
-		args_add(a, "--progress");
-}
-
 static void
 pack_args(const struct run *r, uint64_t expect, struct args *a)
 {
 	static const char *const keys[] = { "limit-read", "memory", "jobs",
-	    "profile", NULL };
+	    NULL };
 	const char *format = tuning(r, "archive-format", false);
 	const char *level = tuning(r, "compression-level", false);
+	const char *profile = tuning(r, "profile", false);
 
 	args_tool(r->env, a, "cala-pack");
-	limits(r, a, keys);
+	args_limits(r->env, r->cfg, a, keys);
+	if (profile != NULL)
+		args_fmt(a, "--profile=%s", profile);
 	if (format != NULL)
 		args_fmt(a, "--format=%s", format);
 	/* What can't be compressed takes no level. */
@@ -154,7 +136,7 @@ pack_args(const struct run *r, uint64_t expect, struct args *a)
 	if (r->env->dry_run)
 		args_add(a, "--dry-run");
 	if (!r->env->dry_run)
-		progress_options(r->env, a);
+		args_progress(r->env, a);
 	if (expect > 0)
 		args_fmt(a, "--expect=%" PRIu64, expect);
 	if (r->report_path != NULL)
@@ -176,7 +158,7 @@ put_args(const struct run *r, int commit, struct args *a)
 	if (group == NULL && r->srv.section != NULL)
 		group = conf_get(r->srv.section, "group");
 	args_driver(r->env, a, r->cfg, "put");
-	limits(r, a, commit != -1 ? stream : dir);
+	args_limits(r->env, r->cfg, a, commit != -1 ? stream : dir);
 	args_add(a, "-s");
 	args_add(a, r->srv.uuid);
 	args_fmt(a, "--uuid=%s", r->uuid);
@@ -297,15 +279,33 @@ static int
 store_dir(struct run *r, struct err *e)
 {
 	struct args a = { NULL, 0, false };
-	int none[2] = { -1, -1 }, code;
+	int none[2] = { -1, -1 }, code, empty;
 
+	/* As cala-pack does: a volume that isn't mounted is no backup. */
+	if (!r->how->allow_empty) {
+		if ((empty = file_empty(AT_FDCWD, r->srv.path, e)) == -1)
+			return -1;
+		if (empty == 1) {
+			err_set(e, CALA_INCOMPLETE, "%s: there is nothing in "
+			    "it; nothing stored", str_q(r->srv.path));
+			return err_hint(e, "--allow-empty stores it "
+			    "nevertheless");
+		}
+	}
 	if (write_excludes(r, e) == -1)
 		return -1;
 	put_args(r, -1, &a);
-	progress_options(r->env, &a);
+	args_progress(r->env, &a);
 	code = tool_pipe(r->env, &a, 1, none, r->lock.fd, &r->raw, e);
 	args_free(&a);
-	return code == -1 ? -1 : answer(r, code, e);
+	if (code == -1 || (code = answer(r, code, e)) == -1)
+		return -1;
+	if (!r->how->allow_empty && r->rec.has_files && r->rec.files == 0) {
+		log_warn(r->env->log, "%s: not one file is in backup %s: see "
+		    "its rules", str_q(r->srv.name), r->uuid);
+		return CALA_PARTIAL;
+	}
+	return code;
 }
 
 static void

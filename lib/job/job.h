@@ -27,13 +27,15 @@ struct job_env {
 	bool tty, err_tty;              /* it, and stderr, are terminals */
 	const char *bindir;             /* where cala itself lies */
 	const char *libexec;
-	const char *runtime;            /* locks and states: /run/cala */
+	const char *runtime;            /* locks and states: /run/cala; NULL */
 	const char *config_file;        /* handed on; NULL: none */
 	const char *configuration;      /* -c, or NULL */
 	int verbose;
 	bool quiet, debug, json, dry_run, header;
 	bool progress, progress_off;
 	uint64_t lock_wait;             /* seconds */
+	/* UINT64_MAX: not given, the configuration counts */
+	uint64_t jobs, memory, limit_read, limit_write, limit_network;
 };
 
 struct job_backup {
@@ -46,6 +48,7 @@ struct job_backup {
 struct job_restore {
 	const char *to;                 /* NULL: the server's own directory */
 	bool truncate, overwrite, discard_old;
+	bool keep_directory;            /* never exchange the directory itself */
 	bool space;                     /* refuse what can't fit, at once */
 	const char *const *paths;
 	size_t npaths;

@@ -74,6 +74,8 @@ job_read(const struct job_env *env, const char *server, const char *backup,
     const char *verb, const char *const *options, const char *const *paths,
     size_t n, struct err *e)
 {
+	static const char *const limits[] = { "limit-read", "limit-write",
+	    "limit-network", "memory", "jobs", NULL };
 	struct args a = { NULL, 0, false };
 	struct conf_server srv;
 	struct job_found b;
@@ -83,6 +85,10 @@ job_read(const struct job_env *env, const char *server, const char *backup,
 	if (job_locate(env, server, backup, &srv, &b, e) == -1)
 		return -1;
 	args_backup(env, &a, &b, verb);
+	if (strcmp(verb, "verify") == 0) {
+		args_limits(env, NULL, &a, limits);
+		args_progress(env, &a);
+	}
 	for (; *options != NULL; options++)
 		args_add(&a, *options);
 	for (i = 0; i < n; i++)

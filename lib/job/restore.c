@@ -1,8 +1,10 @@
 /*
- * restore: the driver's get into cala-unpack.
+ * restore: the driver's get into cala-unpack; or, of a whole backup into an
+ * empty place, the driver's own restore, where it has one.
  *
  * The unpacker is a sink like any other: what it stages becomes visible on our
- * go, after get has exited 0 or 3.
+ * go, after get has exited 0 or 3.  A driver's restore fills a stage of ours,
+ * and takes the place of what was there by the same exchange (swap.h).
  */
 
 #include "job/job.h"
@@ -17,6 +19,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "fs/swap.h"
 #include "job/state.h"
 #include "job/tool.h"
 
@@ -25,11 +28,12 @@ unpack_args(const struct job_env *env, const struct conf_server *srv,
     const struct job_restore *how, const struct job_found *b, int commit,
     struct args *a)
 {
+	static const char *const keys[] = { "limit-write", "memory", "jobs",
+	    NULL };
+
 	args_tool(env, a, "cala-unpack");
-	if (env->progress_off || env->json)
-		args_add(a, "--no-progress");
-	else if (env->progress)
-		args_add(a, "--progress");
+	args_limits(env, b->cfg, a, keys);
+	args_progress(env, a);
 	if (how->to != NULL) {
 		args_fmt(a, "--to=%s", how->to);
 	} else {
@@ -38,6 +42,8 @@ unpack_args(const struct job_env *env, const struct conf_server *srv,
 	}
 	if (how->truncate)
 		args_add(a, "--truncate");
+	if (how->keep_directory)
+		args_add(a, "--keep-directory");
 	if (how->overwrite)
 		args_add(a, "--overwrite");
 	if (env->dry_run)
@@ -49,6 +55,24 @@ unpack_args(const struct job_env *env, const struct conf_server *srv,
 	args_fmt(a, "--commit-fd=%d", commit);
 }
 
+/* The driver reads its configuration itself: only what we were told. */
+static void
+driver_args(const struct job_env *env, const struct conf_server *srv,
+    const struct job_found *b, const char *verb, struct args *a)
+{
+	static const char *const keys[] = { "limit-read", "limit-write",
+	    "limit-network", "memory", "jobs", NULL };
+
+	args_driver(env, a, b->cfg, verb);
+	args_limits(env, NULL, a, keys);
+	if (b->rec.server[0] != '\0') {
+		args_add(a, "-s");
+		args_add(a, srv->uuid);
+	}
+	args_add(a, "-b");
+	args_add(a, b->rec.uuid);
+}
+
 static void
 get_args(const struct job_env *env, const struct conf_server *srv,
     const struct job_restore *how, const struct job_found *b, bool raw,
@@ -56,17 +80,115 @@ get_args(const struct job_env *env, const struct conf_server *srv,
 {
 	size_t i;
 
-	args_driver(env, a, b->cfg, "get");
-	if (b->rec.server[0] != '\0') {
-		args_add(a, "-s");
-		args_add(a, srv->uuid);
-	}
-	args_add(a, "-b");
-	args_add(a, b->rec.uuid);
+	driver_args(env, srv, b, "get", a);
 	if (raw)
 		args_add(a, "--raw");
 	for (i = 0; i < how->npaths; i++)
 		args_path(a, how->paths[i]);
+}
+
+static int
+restored(const struct args *a, int status, struct err *e)
+{
+	const char *slash = strrchr(a->v[0], '/');
+	struct proc p = { .status = status };
+	char text[PROC_TEXT];
+
+	if (status == 0 || status == CALA_PARTIAL)
+		return status;
+	return err_set(e, tool_code(status), "%s restore: %s",
+	    str_q(slash != NULL ? slash + 1 : a->v[0]), proc_says(&p, text));
+}
+
+/* The driver fills dir; what it says of itself goes to our stderr. */
+static int
+fill(const struct job_env *env, const struct conf_server *srv,
+    const struct job_found *b, const char *dir, int lock, struct err *e)
+{
+	struct args a = { NULL, 0, false };
+	int ret;
+
+	driver_args(env, srv, b, "restore", &a);
+	args_progress(env, &a);
+	args_add(&a, dir);
+	if ((ret = tool_run(env, &a, lock, e)) != -1)
+		ret = restored(&a, ret, e);
+	args_free(&a);
+	return ret;
+}
+
+/* Staged beside (or in) the directory, exchanged with it when all is there. */
+static int
+fill_stage(const struct job_env *env, const struct conf_server *srv,
+    const struct job_restore *how, const struct job_found *b,
+    const char *path, int lock, struct err *e)
+{
+	struct swap_how sh = { .id = b->rec.uuid,
+	    .need = how->space && b->rec.has_size ? b->rec.size : 0,
+	    .entries = how->keep_directory };
+	struct swap *s = swap_open(path, &sh, env->log, e);
+	int code, ret = -1;
+
+	if (s == NULL)
+		return -1;
+	if ((code = fill(env, srv, b, swap_stage(s), lock, e)) == -1)
+		goto out;
+	/* Not every store's tools sync what they have written. */
+	if (syncfs(swap_dir(s)) == -1) {
+		err_sys(e, "sync %s", str_q(path));
+		goto out;
+	}
+	if (swap_commit(s, e) == -1)
+		goto out;
+	if (swap_old(s) != NULL)
+		log_note(env->log, "the old tree is kept in %s; "
+		    "--discard-old removes it", str_q(swap_old(s)));
+	ret = code;
+out:
+	swap_free(s);
+	return ret;
+}
+
+/* 1: absent or empty, 0: there is something in it. */
+static int
+vacant(const char *path, struct err *e)
+{
+	int ret = file_empty(AT_FDCWD, path, e);
+
+	if (ret == -1 && e->code == CALA_NOTFOUND) {
+		err_clear(e);
+		ret = 1;
+	}
+	return ret;
+}
+
+/*
+ * The driver's own restore: 0, CALA_PARTIAL or -1; -2 where files of the server
+ * stay beside those of the backup, which only the unpacker can do.
+ */
+static int
+by_driver(const struct job_env *env, const struct conf_server *srv,
+    const struct job_restore *how, const struct job_found *b, int lock,
+    struct err *e)
+{
+	const char *path = how->to != NULL ? how->to : srv->path;
+	int empty;
+
+	if (how->npaths > 0 || env->dry_run)
+		return -2;
+	if (!how->truncate && (empty = vacant(path, e)) != 1) {
+		if (empty == -1)
+			return -1;
+		if (how->to == NULL)
+			return -2;
+		if (!how->overwrite) {
+			err_set(e, CALA_EXISTS, "%s: exists and is not empty",
+			    str_q(path));
+			return err_hint(e, "--overwrite replaces it and keeps "
+			    "the old one");
+		}
+	}
+	return fill_stage(env, srv, how, b, path, lock, e);
 }
 
 static int
@@ -80,6 +202,9 @@ transfer(const struct job_env *env, const struct conf_server *srv,
 
 	if (driver_info(env, b->cfg, &driver, e) == -1)
 		return -1;
+	if (driver.restore && (code = by_driver(env, srv, how, b, lock,
+	    e)) != -2)
+		return code;
 	if (pipe2(commit, O_CLOEXEC) == -1)
 		return err_sys(e, "pipe");
 	/* A whole archive as it is stored: the unpacker decodes in parallel. */
@@ -92,7 +217,7 @@ transfer(const struct job_env *env, const struct conf_server *srv,
 }
 
 static int
-discard(const struct job_env *env, const struct conf_server *srv, int lock,
+discard(const struct job_env *env, const char *path, int lock,
     struct err *e)
 {
 	struct args a = { NULL, 0, false };
@@ -104,7 +229,7 @@ discard(const struct job_env *env, const struct conf_server *srv, int lock,
 	if (env->dry_run)
 		args_add(&a, "--dry-run");
 	args_add(&a, "-C");
-	args_add(&a, srv->path);
+	args_add(&a, path);
 	p.status = tool_run(env, &a, lock, e);
 	args_free(&a);
 	if (p.status == -1)
@@ -125,10 +250,13 @@ consistent(const struct conf_server *srv, const char *query,
 	if (how->truncate && how->to != NULL)
 		return err_set(e, CALA_USAGE, "--truncate and --to exclude "
 		    "each other");
+	if (how->keep_directory && !how->truncate)
+		return err_set(e, CALA_USAGE, "--keep-directory needs "
+		    "--truncate");
 	if (how->discard_old && (how->truncate || how->overwrite ||
-	    how->to != NULL || how->npaths > 0))
-		return err_set(e, CALA_USAGE, "--discard-old takes a SERVER "
-		    "and nothing else");
+	    how->npaths > 0))
+		return err_set(e, CALA_USAGE, "--discard-old takes a SERVER, "
+		    "perhaps --to DIR, and nothing else");
 	if (srv->path == NULL && how->to == NULL) {
 		err_set(e, CALA_NOTFOUND, "server %s is not known here and "
 		    "has no directory", str_q(query));
@@ -163,7 +291,8 @@ job_restore(const struct job_env *env, const char *server,
 	    lock_take(env, &srv, "restore", &lock, e) == -1)
 		goto out;
 	if (how->discard_old) {
-		ret = discard(env, &srv, lock.fd, e);
+		ret = discard(env, how->to != NULL ? how->to : srv.path,
+		    lock.fd, e);
 		goto out;
 	}
 	if (how->to == NULL && !env->dry_run) {

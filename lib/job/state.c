@@ -272,6 +272,11 @@ lock_take(const struct job_env *env, const struct conf_server *srv,
 
 	memcpy(l->server, srv->uuid, UUID_TEXT);
 	l->dirfd = l->fd = -1;
+	if (env->runtime == NULL) {
+		err_set(e, CALA_USAGE, "no place for locks");
+		return err_hint(e, "set RUNTIME_DIRECTORY, XDG_RUNTIME_DIR or "
+		    "HOME to an absolute path");
+	}
 	if ((l->dirfd = file_mkdirs(env->runtime, 0700, e)) == -1)
 		return err_ctx(e, "runtime directory");
 	file_of(l, "lock", name);

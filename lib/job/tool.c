@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -140,6 +141,50 @@ args_driver(const struct job_env *env, struct args *a,
 	args_add(a, conf_name(cfg));
 }
 
+/* What cala itself was told about key, or UINT64_MAX. */
+static uint64_t
+told(const struct job_env *env, const char *key)
+{
+	const struct { const char *key; uint64_t given; } t[] = {
+		{ "limit-read", env->limit_read },
+		{ "limit-write", env->limit_write },
+		{ "limit-network", env->limit_network },
+		{ "memory", env->memory },
+		{ "jobs", env->jobs },
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(t) / sizeof(*t); i++)
+		if (strcmp(t[i].key, key) == 0)
+			return t[i].given;
+	return UINT64_MAX;
+}
+
+void
+args_limits(const struct job_env *env, const struct conf_section *cfg,
+    struct args *a, const char *const *keys)
+{
+	const char *v;
+	uint64_t n;
+
+	for (; *keys != NULL; keys++) {
+		if ((n = told(env, *keys)) != UINT64_MAX)
+			args_fmt(a, "--%s=%" PRIu64, *keys, n);
+		else if (cfg != NULL && (v = conf_get(cfg, *keys)) != NULL &&
+		    strcmp(v, "0") != 0)
+			args_fmt(a, "--%s=%s", *keys, v);
+	}
+}
+
+void
+args_progress(const struct job_env *env, struct args *a)
+{
+	if (env->progress_off || env->json)
+		args_add(a, "--no-progress");
+	else if (env->progress)
+		args_add(a, "--progress");
+}
+
 static void
 say_command(const struct job_env *env, const struct args *a)
 {
@@ -199,6 +244,7 @@ put_spec(struct proc_spec *s, const struct args *a, struct proc_fd *fds,
 	 * signal would make it leave its temporary files behind.
 	 */
 	s->group = true;
+	s->tells = true;
 }
 
 int
@@ -384,7 +430,9 @@ driver_info(const struct job_env *env, const struct conf_section *cfg,
     struct driver_facts *out, struct err *e)
 {
 	struct args a = { NULL, 0, false };
+	const json_t *verb;
 	const char *takes;
+	size_t i;
 	char text[PROC_TEXT];
 	struct proc p = { .status = 0 };
 	json_t *j = NULL;
@@ -413,6 +461,10 @@ driver_info(const struct job_env *env, const struct conf_section *cfg,
 	out->dir = takes != NULL && (strcmp(takes, "dir") == 0 ||
 	    strcmp(takes, "both") == 0);
 	out->raw = json_get_bool(j, "raw", false);
+	out->restore = false;
+	json_array_foreach(json_object_get(j, "verbs"), i, verb)
+		out->restore |= json_is_string(verb) &&
+		    strcmp(json_string_value(verb), "restore") == 0;
 	if (!out->stream && !out->dir) {
 		err_set(e, CALA_INTEGRITY, "%s info: says not what it takes "
 		    "(stream, dir or both)", str_q(a.v[0]));

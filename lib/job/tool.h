@@ -42,6 +42,16 @@ void args_driver(const struct job_env *, struct args *,
     const struct conf_section *, const char *);
 
 /*
+ * args_limits(env, cfg, a, keys): of limit-read, limit-write, limit-network,
+ * memory and jobs those in keys (NULL-terminated): what cala was told, else
+ * what the configuration or [cala] says, unless it is NULL.
+ * args_progress(env, a): --progress or --no-progress, as cala was told.
+ */
+void args_limits(const struct job_env *, const struct conf_section *,
+    struct args *, const char *const *);
+void args_progress(const struct job_env *, struct args *);
+
+/*
  * tool_run(env, a, lock, e): run it with our stdout; lock (-1: none) is
  * inherited.  Its exit status, or -1 with err (could not start, stopped).
  * tool_read(env, a, lock, out, e): the same, its output (at most out->max
@@ -72,6 +82,7 @@ int tool_code(int);
 struct driver_facts {
 	bool stream, dir;       /* put takes */
 	bool raw;               /* get --raw: it keeps archives */
+	bool restore;           /* has that verb */
 };
 int driver_info(const struct job_env *, const struct conf_section *,
     struct driver_facts *, struct err *);

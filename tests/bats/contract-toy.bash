@@ -1,11 +1,11 @@
-# The toy driver, for contract.bats.  shellcheck shell=bash
+# The toy driver, by both its names, for contract.bats.  shellcheck shell=bash
 
 driver_setup() {
 	store=$1/toys
 	mkdir -m 700 "$store"
 	cat >"$1/cala.conf" <<-END
 	[configuration "c"]
-	disk = toy
+	disk = ${driver##*/cala-}
 	directory = $store
 	maintenance = no
 	END

@@ -8,7 +8,8 @@
 #	  driver_damage UUID optional: change bytes of that stored backup
 #	  driver_leftovers   optional: print what an interrupted put left
 #
-# Without them: cala-local; linked as contract-toy.bats: the toy driver.
+# Without them: cala-local; linked as contract-toy.bats and
+# contract-toydir.bats: the toy driver, which takes a stream or a directory.
 
 load common
 
@@ -23,8 +24,9 @@ setup() {
 	driver=${CALA_DRIVER:-cala-local}
 	conf=${CALA_DRIVER_CONF:-$BATS_TEST_DIRNAME/contract-local.bash}
 	case ${BATS_TEST_FILENAME##*/} in
-	contract-toy.bats)
-		driver=$top/contrib/examples/cala-toy
+	contract-toy.bats | contract-toydir.bats)
+		driver=${BATS_TEST_FILENAME##*/contract-}
+		driver=$top/contrib/examples/cala-${driver%.bats}
 		conf=$BATS_TEST_DIRNAME/contract-toy.bash ;;
 	esac
 	need "$driver"
@@ -619,4 +621,94 @@ with_fd() {
 	[ "$takes" != stream ] || return 0
 	d put "$PWD/t" -s $S --uuid $U --as /srv/other
 	[ "$(d cat -b $U server.properties)" = motd=hello ]
+}
+
+directories() {
+	[ "$takes" != stream ] || skip "takes streams only"
+}
+
+@test "put DIR leaves out what the rules of --exclude-from match, and no more" {
+	directories
+	tree t
+	touch t/a.log t/keep.log t/world/b.log t/world/#x
+	printf '%s\n' '# rules' '*.log' '!keep.log' '/world/region/' >rules
+	d put "$PWD/t" -s $S --uuid $U --exclude-from "$PWD/rules"
+	[ "$(d ls -b $U -R --json | jq -r .path | sort | tr '\n' ' ')" = \
+		"empty keep.log link server.properties world world/#x world/level.dat " ]
+	fails 2 d put -s $S --uuid $U2 --exclude-from "$PWD/rules" </dev/null
+}
+
+@test "put DIR: what can't be read is left out, named, and exit 3" {
+	directories
+	tree t
+	echo secret >t/secret
+	chmod 000 t/secret
+	local drop=()
+	# Root without capabilities reads what its mode lets it read.
+	[ "$(id -u)" != 0 ] || drop=(setpriv --inh-caps=-all --bounding-set=-all)
+	run --separate-stderr "${drop[@]}" "$driver" put "$PWD/t" -c c -s $S \
+		--uuid $U
+	echo "$output" "$stderr"
+	[ "$status" -eq 3 ]
+	jq -e '.complete == false and .warnings_count == 1 and
+		(.warnings[0] | contains("secret"))' <<<"$output"
+	d list | jq -e '.complete == false and .warnings_count == 1'
+	[ "$(d cat -b $U server.properties)" = motd=hello ]
+	d verify -b $U
+}
+
+@test "put of a DIR that is none stores nothing" {
+	directories
+	echo file >f
+	run d put "$PWD/nothing" -s $S --uuid $U
+	[ "$status" -ne 0 ] && [ "$status" -ne 3 ]
+	run d put "$PWD/f" -s $S --uuid $U
+	[ "$status" -ne 0 ] && [ "$status" -ne 3 ]
+	[ "$(listed)" = "" ]
+	fails 2 d put "$PWD/f" "$PWD" -s $S
+	fails 2 d put "$PWD" -s $S -- true
+	fails 2 d put "$PWD" -s $S --commit-fd 9 9</dev/null
+}
+
+@test "what a job passes on is taken: limits, memory, progress" {
+	tree t
+	store t --uuid $U --limit-write 1G --limit-network 1G --memory 256M \
+		--no-progress
+	[ "$takes" = stream ] || d put "$PWD/t" -s $S --uuid $U2 -j 2 \
+		--limit-read 1G --memory 256M --progress -v
+	d verify -b $U --limit-read 1G --memory 256M -j 2
+	d get -b $U --limit-read 1G --memory 256M -j 2 --no-progress | tar t >/dev/null
+}
+
+@test "restore fills an empty folder, and no other" {
+	"$driver" info | jq -e '.verbs | index("restore")' || skip "has none"
+	tree t
+	chmod 640 t/server.properties
+	touch -d '2001-02-03T04:05:06Z' t/world/level.dat t/empty
+	store t --uuid $U
+	mkdir out part full
+	d restore "$PWD/out" -b $U
+	diff -r --no-dereference t out
+	[ "$(stat -c '%a' out/server.properties)" = 640 ]
+	[ "$(stat -c '%Y' out/world/level.dat out/empty | uniq)" = "$(date -d '2001-02-03T04:05:06Z' +%s)" ]
+	d restore "$PWD/part" -b $U world/region
+	[ "$(cd part && find . -type f)" = ./world/region/r.0.0.mca ]
+	touch full/x
+	fails 15 d restore "$PWD/full" -b $U
+	[ "$(ls -A full)" = x ]
+	run d restore "$PWD/nothing" -b $U
+	[ "$status" -ne 0 ] && [ ! -e nothing ]
+	fails 10 d restore "$PWD/full" -b $U2
+	sed -i 's/^maintenance = no/maintenance = yes/' cala.conf
+	fails 20 d restore "$PWD/full" -b $U
+}
+
+@test "restore of a damaged backup fails" {
+	"$driver" info | jq -e '.verbs | index("restore")' || skip "has none"
+	declare -F driver_damage >/dev/null || skip "no way to damage it"
+	tree t
+	store t --uuid $U
+	driver_damage $U
+	mkdir out
+	fails 14 d restore "$PWD/out" -b $U
 }

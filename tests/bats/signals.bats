@@ -150,3 +150,64 @@ os.execvp("cala", ["cala", "backup", "survival"])' 2>err &
 	[ "$(tail -1 post.ran)" = "0 " ]
 	whole
 }
+
+# asked PID: send USR1 until a status line is in the file err.
+asked() {
+	local i
+	for i in $(seq 600); do
+		kill -USR1 "$1" || return 1
+		! grep -qE "$2: .*/s" err || return 0
+		sleep 0.1
+	done
+	return 1
+}
+
+@test "SIGUSR1: a status line from every tool that transfers" {
+	mkdir t out
+	head -c 3000000 /dev/urandom >t/big
+	cala-pack -f tar -C t . >t.tar
+	mkfifo f
+	export CALA_CONFIG=$PWD/usr1.conf
+	printf '[configuration "c"]\ndisk = local\nbackup-directory = %s\n' \
+		"$PWD/usr1" >usr1.conf
+	chmod 600 usr1.conf
+	cala-unpack -C out <f 2>err &
+	pid=$!
+	exec 7>f
+	head -c 1000000 t.tar >&7
+	asked $pid cala-unpack
+	tail -c +1000001 t.tar >&7
+	exec 7>&-
+	wait $pid
+	cmp t/big out/big
+	cala-local put -c c -s 9d8f2b6c-6a53-4a43-b6dd-0d3b8b1c9a11 <f 2>err &
+	pid=$!
+	exec 7>f
+	head -c 1000000 t.tar >&7
+	asked $pid cala-local
+	tail -c +1000001 t.tar >&7
+	exec 7>&-
+	wait $pid
+}
+
+@test "SIGUSR1 to cala is for those who do the work, and harms nobody" {
+	PATH=$PATH:$top/contrib/examples
+	mkdir t toys
+	head -c 300000 /dev/urandom >t/big
+	export CALA_CONFIG=$PWD/usr1.conf RUNTIME_DIRECTORY=$PWD/usr1run
+	cat >usr1.conf <<-EOT
+	[server "s"]
+	path = $PWD/t
+	configuration = c
+	[configuration "c"]
+	disk = toy
+	directory = $PWD/toys
+	archive-format = tar
+	EOT
+	chmod 600 usr1.conf
+	cala backup s --limit-read 40000 >id 2>err &
+	pid=$!
+	asked $pid cala-pack
+	wait $pid
+	[ "$(cala list s | cut -f 2)" = "$(cat id)" ]
+}

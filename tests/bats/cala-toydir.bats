@@ -1,0 +1,1 @@
+cala.bats
