@@ -5,8 +5,8 @@
  * s3: one bucket of an S3-compatible store.
  *
  * s3_target says where and how, s3_new makes a client of it, and everything
- * else is a request through that client.  A client has one thread of its own
- * that moves the bytes (curl multi); calls may come from any thread.
+ * else is a request through that client.  Calls may come from any thread, and
+ * each moves its own bytes over a connection of its own.
  * Signing, retries with back-off, clock skew, region redirects and expired
  * credentials are its business and nobody else's.
  */
@@ -139,10 +139,11 @@ struct s3_call {
 };
 
 /*
- * s3_call(s, c, e): send, retry what can be, 0 for 2xx.  -1 with err otherwise,
- * c->status and c->code filled (0 and "" when there was no answer): NOTFOUND,
- * AUTH, NET, INTEGRITY, EXISTS, NOSPACE, TLS (the table
- * of exit statuses).
+ * s3_call(s, c, e): send, retry what can be, 0 for 2xx (and no error document
+ * in it).  -1 with err otherwise, c->status and c->code filled (0 and "" when
+ * there was no answer): NOTFOUND, AUTH, NET, INTEGRITY, EXISTS, NOSPACE, TLS
+ * (the table of exit statuses).  An answer that is no buf is dropped, but its
+ * error document is still read; answer is emptied before each attempt.
  */
 int s3_call(struct s3 *, struct s3_call *, struct err *);
 
@@ -166,7 +167,9 @@ typedef int s3_object_fn(void *, const struct s3_object *, struct err *);
  * s3_get(s, key, b, cap, e): a small object whole; more than cap bytes:
  *   CALA_INTEGRITY.
  * s3_put(s, key, type, p, n, only_new, e): a small object whole, verified;
- *   only_new: CALA_EXISTS when it is there.
+ *   only_new: CALA_EXISTS when it is there.  Storage class, tags and lock of the
+ *   target are for what s3_upload stores: a record must stay readable and be
+ *   replaced.
  * s3_delete(s, key, version, e): absent is fine.  A locked one: CALA_PROTECTED.
  */
 int s3_head(struct s3 *, const char *, struct s3_object *, struct err *);
