@@ -64,6 +64,7 @@ struct driver_call {
 	/* check, verify, gc print their lines here */
 	FILE *out;
 	char *const *env;                       /* the environment; read only */
+	void *own;                              /* the driver's, until done */
 };
 
 typedef int record_fn(void *, struct record *, struct err *);
@@ -105,6 +106,7 @@ struct driver_verb {
  *   else's lock must not be lost.
  * remove:   exactly call->backup; driver_main has checked the lock.
  * check, verify, gc: say each step on call->out.
+ * done:     the run is over: free call->own.
  */
 struct driver {
 	const char *name;               /* "cala-local" */
@@ -123,6 +125,7 @@ struct driver {
 	int (*check)(struct driver_call *, struct err *);
 	int (*verify)(struct driver_call *, struct record *, struct err *);
 	int (*gc)(struct driver_call *, struct err *);
+	void (*done)(struct driver_call *);
 	const struct driver_verb *extra;        /* up to one without name */
 };
 

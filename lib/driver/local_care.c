@@ -19,23 +19,14 @@
 
 #include "base/buf.h"
 #include "base/io.h"
-#include "base/stop.h"
 #include "base/str.h"
 #include "base/when.h"
+#include "driver/stored.h"
 
 enum {
 	PROBE = 64 << 10,
-	READ_BUF = 256 << 10,
 	ORPHAN = 24 * 3600      /* seconds: a record without backup may go */
 };
-
-/* A step that failed: its line, and the error as it is. */
-static int
-failed(struct driver_call *call, const char *step, struct err *e)
-{
-	driver_say(call, "failed: %s: %s", step, e->msg);
-	return -1;
-}
 
 /* Write, sync, read back through another descriptor, delete. */
 static int
@@ -53,14 +44,14 @@ probe(struct driver_call *call, int dirfd, struct err *e)
 	}
 	memset(p + 256, 0xa5, PROBE - 256);
 	if (afile_open(&f, dirfd, "cala-check", e) == -1) {
-		failed(call, "create a file", e);
+		stored_failed(call, "create a file", e);
 		err_hint(e, "run as the owner of %s, and see that it is not "
 		    "mounted read-only", str_q(local_dir(call)));
 		goto out;
 	}
 	if (file_write_all(f.fd, p, PROBE) == -1 || fsync(f.fd) == -1) {
 		err_sys(e, "write");
-		failed(call, "write and sync", e);
+		stored_failed(call, "write and sync", e);
 		goto out;
 	}
 	driver_say(call, "ok: wrote and synced %d bytes", (int)PROBE);
@@ -68,13 +59,13 @@ probe(struct driver_call *call, int dirfd, struct err *e)
 	fd = openat(dirfd, f.tmp, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd == -1 || file_read_full(fd, p + PROBE, PROBE) != PROBE) {
 		err_sys(e, "read");
-		failed(call, "read back", e);
+		stored_failed(call, "read back", e);
 		goto out;
 	}
 	if (memcmp(p, p + PROBE, PROBE) != 0) {
 		err_set(e, CALA_INTEGRITY, "what was read is not what was "
 		    "written");
-		failed(call, "read back", e);
+		stored_failed(call, "read back", e);
 		err_hint(e, "the storage is defective: test disk, cable and "
 		    "memory before you trust a backup on it");
 		goto out;
@@ -82,7 +73,7 @@ probe(struct driver_call *call, int dirfd, struct err *e)
 	driver_say(call, "ok: read the same bytes back");
 	if (unlinkat(dirfd, f.tmp, 0) == -1 || fsync(dirfd) == -1) {
 		err_sys(e, "delete");
-		failed(call, "delete", e);
+		stored_failed(call, "delete", e);
 		goto out;
 	}
 	driver_say(call, "ok: deleted the file and synced the folder");
@@ -106,7 +97,7 @@ local_check(struct driver_call *call, struct err *e)
 	int dirfd, ret = -1;
 
 	if ((dirfd = local_open(call, false, e)) == -1)
-		return failed(call, "open the folder", e);
+		return stored_failed(call, "open the folder", e);
 	driver_say(call, "ok: folder %s", str_q(local_dir(call)));
 	if (fstat(dirfd, &st) == 0 && (st.st_mode & 07) != 0)
 		driver_say(call, "note: others may enter it (mode %03o); "
@@ -116,7 +107,7 @@ local_check(struct driver_call *call, struct err *e)
 		goto out;
 	if (fstatvfs(dirfd, &fs) == -1) {
 		err_sys(e, "ask for free space");
-		failed(call, "free space", e);
+		stored_failed(call, "free space", e);
 		goto out;
 	}
 	driver_say(call, "%s: %s of %s are free", fs.f_bavail <
@@ -124,7 +115,7 @@ local_check(struct driver_call *call, struct err *e)
 	    str_human((uint64_t)fs.f_bavail * fs.f_frsize, have),
 	    str_human((uint64_t)fs.f_blocks * fs.f_frsize, all));
 	if (local_scan(dirfd, &v, &n, e) == -1) {
-		failed(call, "list", e);
+		stored_failed(call, "list", e);
 		goto out;
 	}
 	driver_say(call, "ok: %zu backups", n);
@@ -133,51 +124,6 @@ out:
 	free(v);
 	close(dirfd);
 	return ret;
-}
-
-/* Every entry and every byte, as a restore would take them. */
-static int
-read_all(struct driver_call *call, struct reader *in, uint64_t *files,
-    uint64_t *size, uint64_t *all, struct err *e)
-{
-	const struct entry *en;
-	struct content *c;
-	unsigned char *p = malloc(READ_BUF);
-	ssize_t n;
-	int got;
-
-	if (p == NULL)
-		return err_oom(e);
-	*files = *size = *all = 0;
-	while ((got = reader_next(in, &en, &c, e)) == 1) {
-		++*all;
-		*files += en->type != ENTRY_DIR;
-		*size += en->size;
-		call->tally.files = *files;
-		while (c != NULL) {
-			n = content_read(c, p, READ_BUF, e);
-			if (n == -1 || stop_check(e) == -1) {
-				free(p);
-				return -1;
-			}
-			if (n == 0)
-				break;
-			call->tally.bytes += (size_t)n;
-		}
-	}
-	free(p);
-	return got;
-}
-
-static int
-compare(struct driver_call *call, const struct record *rec, const char *what,
-    bool has, uint64_t want, uint64_t got, struct err *e)
-{
-	if (rec->foreign || !has || want == got)
-		return 0;
-	err_set(e, CALA_INTEGRITY, "%s: the record says %" PRIu64 ", the "
-	    "archive has %" PRIu64, what, want, got);
-	return failed(call, "compare with the record", e);
 }
 
 /* A dump has no end that could be seen: only its checksum could tell. */
@@ -190,18 +136,18 @@ verify_dump(struct driver_call *call, const struct record *rec,
 	int ret;
 
 	if (local_raw(call, &in, e) == -1)
-		return failed(call, "open", e);
+		return stored_failed(call, "open", e);
 	ret = source_drain(in, e);
 	n = in->pos;
 	source_close(in);
 	if (ret == -1)
-		return failed(call, "read", e);
+		return stored_failed(call, "read", e);
 	driver_say(call, "ok: read %" PRIu64 " bytes", n);
 	if (rec->sum_value != NULL)
 		return 0;
 	err_set(e, CALA_INCOMPLETE, "a database dump without checksum: "
 	    "nothing proves that it is whole");
-	return failed(call, "prove", e);
+	return stored_failed(call, "prove", e);
 }
 
 int
@@ -209,17 +155,16 @@ local_verify(struct driver_call *call, struct record *rec, struct err *e)
 {
 	struct local_file f;
 	struct reader *in = NULL;
-	uint64_t files = 0, size = 0, all = 0;
 	int dirfd, ret = -1;
 
 	if ((dirfd = local_open(call, false, e)) == -1)
-		return failed(call, "open the folder", e);
+		return stored_failed(call, "open the folder", e);
 	if (local_find(dirfd, call->backup, &f, e) == -1) {
-		failed(call, "find", e);
+		stored_failed(call, "find", e);
 		goto out;
 	}
 	driver_say(call, "ok: found %s", f.name);
-	if (compare(call, rec, "stored bytes", rec->has_stored, rec->stored,
+	if (stored_compare(call, rec, "stored bytes", rec->has_stored, rec->stored,
 	    f.size, e) == -1)
 		goto out;
 	if (f.dump) {
@@ -227,29 +172,10 @@ local_verify(struct driver_call *call, struct record *rec, struct err *e)
 		goto out;
 	}
 	if (local_get(call, &in, e) == -1) {
-		failed(call, "open", e);
+		stored_failed(call, "open", e);
 		goto out;
 	}
-	if (read_all(call, in, &files, &size, &all, e) == -1) {
-		/* Stored, and its end is not there: damage. */
-		if (e->code == CALA_INCOMPLETE)
-			e->code = CALA_INTEGRITY;
-		failed(call, "read", e);
-		goto out;
-	}
-	driver_say(call, "ok: read to its end: %" PRIu64 " entries, %" PRIu64
-	    " bytes of files", all, size);
-	if (compare(call, rec, "files", rec->has_files, rec->files, files,
-	    e) == -1 || compare(call, rec, "bytes of files", rec->has_size,
-	    rec->size, size, e) == -1)
-		goto out;
-	driver_say(call, rec->sum_value != NULL ?
-	    "ok: its SHA-256 is the record's" : "note: no checksum on record; "
-	    "the format's own checks agreed");
-	if (!rec->complete)
-		driver_say(call, "note: the backup is partial: %" PRIu64
-		    " warnings when it was made", rec->warnings_count);
-	ret = 0;
+	ret = stored_verify(call, rec, in, e);
 out:
 	reader_close(in);
 	close(dirfd);

@@ -608,6 +608,8 @@ driver_main(const struct driver *d, int argc, char **argv)
 	    (ret = measure(&r, v, &meter, &e)) == 0)
 		ret = v->run(&r, &e);
 	front_meter_stop(&meter);
+	if (d->done != NULL)
+		d->done(&r.call);
 	for (i = 0; i < r.call.npaths; i++)
 		free(r.paths[i]);
 	free(r.paths);

@@ -14,7 +14,8 @@ static const char *const known[] = {
 	"v", "uuid", "server", "name", "group", "locked", "created",
 	"completed", "disk", "configuration", "size", "files", "stored",
 	"checksum", "ignored", "complete", "changed", "warnings_count",
-	"warnings", "host", "version", "foreign", NULL
+	"warnings", "host", "version", "foreign",
+	"unverified", NULL
 };
 
 void
@@ -168,6 +169,8 @@ put_all(const struct record *r, struct buf *b, size_t nwarnings)
 	put_opt(&j, "version", r->version);
 	if (r->foreign)
 		jw_bool(&j, "foreign", true);
+	if (r->unverified)
+		jw_bool(&j, "unverified", true);
 	if (r->extra != NULL)
 		put_extra(&j, r->extra);
 	jw_close(&j, '}');
@@ -418,6 +421,7 @@ get_all(struct get *g, struct record *r)
 	get_text(g, "host", &r->host, RECORD_NAME);
 	get_text(g, "version", &r->version, RECORD_NAME);
 	get_bool(g, "foreign", &r->foreign);
+	get_bool(g, "unverified", &r->unverified);
 	get_extra(g, r);
 }
 

@@ -10,7 +10,8 @@
  *  "changed":…,"warnings_count":…,"warnings":[…],"host":…,"version":…}
  *
  * A backup that another program made has what its store knows and no more:
- * absent members are left out, "foreign":true says so.  Unknown members are
+ * absent members are left out, "foreign":true says so; "unverified":true, that
+ * the store gave no checksum to compare what it took with.  Unknown members are
  * kept when a record is read, changed and written again.
  */
 
@@ -37,6 +38,7 @@ struct record {
 	char *name, *group;             /* NULL: none */
 	bool locked;
 	bool foreign;                   /* made by another program: no record */
+	bool unverified;                /* the store confirmed no checksum */
 	struct timespec created, completed;     /* tv_sec 0: unknown */
 	char *disk, *configuration;
 	bool has_size, has_files, has_stored;
