@@ -114,6 +114,7 @@ $(O)/libs: $(O)/flags
 # names of files.
 check:
 	@tests/deps build test
+	@$(if $(TESTS),:,tests/peers || :)
 	@$(MAKE) --no-print-directory check-built
 test-programs: $(unitbins) $(fuzzbins)
 check-built: all test-programs

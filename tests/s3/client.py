@@ -47,7 +47,8 @@ def request(method, bucket, key="", query=(), headers=(), body=b""):
     """body: bytes, or a path."""
     env = os.environ
     url = urllib.parse.urlsplit(env["AWS_ENDPOINT_URL"])
-    path = f"/{bucket}/{key}".encode("utf-8", "surrogateescape")
+    path = f"/{bucket}/{key}" if key else f"/{bucket}"
+    path = path.encode("utf-8", "surrogateescape")
     pairs = [(n.encode(), str(v).encode("utf-8", "surrogateescape"))
              for n, v in query]
     if isinstance(body, str):

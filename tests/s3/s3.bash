@@ -50,7 +50,7 @@ s3_conf() {
 	disk = s3
 	endpoint = ${S3_ENDPOINT:-$S3_URL}
 	region = us-east-1
-	bucket = b
+	bucket = ${S3_BUCKET:-b}
 	access-key = $S3_ACCESS
 	secret-key = $S3_SECRET
 	maintenance = no
@@ -145,4 +145,76 @@ s3_sound() {
 			return 1
 		fi
 	done
+}
+
+# s3_peer NAME: the path of a foreign program that tests/peers has compiled;
+# skips by name where this machine can't have it.
+s3_peer() {
+	local folder found f
+	folder=${CALA_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/cala-peers}
+	for f in "$folder/$1"@*/"$1"; do
+		if [ -x "$f" ]; then
+			S3_PROGRAM=$f
+			return 0
+		fi
+	done
+	for found in "$folder/$1"@*.why; do
+		[ ! -f "$found" ] || skip "no $1: $(cat "$found")"
+	done
+	[ -z "${CI:-}" ] || { echo "CI must have $1: tests/peers" >&2; return 1; }
+	skip "$1 is not compiled (tests/peers does)"
+}
+
+s3_free_port() {
+	python3 -c 'import socket
+s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+s3_client() {
+	PYTHONPYCACHEPREFIX=${CALA_BUILD:-$top/build}/pycache \
+		python3 "$s3_home/client.py" "$@"
+}
+
+# s3_service KIND FOLDER: ours, minio or versitygw, with the buckets
+# "bkt" and "locked"; sets S3_PID, S3_URL and S3_BUCKET.
+s3_service() {
+	local port tries=0
+	S3_DIR=$2
+	mkdir -p "$S3_DIR/data"
+	port=$(s3_free_port)
+	S3_URL=http://127.0.0.1:$port
+	S3_BUCKET=bkt
+	case $1 in
+	ours)
+		s3_start --bucket bkt
+		;;
+	minio)
+		s3_peer minio
+		env MINIO_ROOT_USER="$S3_ACCESS" MINIO_ROOT_PASSWORD="$S3_SECRET" \
+			MINIO_BROWSER=off MINIO_CI_CD=1 HOME="$S3_DIR" \
+			"$S3_PROGRAM" server --quiet --address "127.0.0.1:$port" \
+			"$S3_DIR/data" </dev/null >"$S3_DIR/out" 2>&1 3>&- &
+		S3_PID=$!
+		;;
+	versitygw)
+		s3_peer versitygw
+		mkdir -p "$S3_DIR/versions"
+		env ROOT_ACCESS_KEY="$S3_ACCESS" ROOT_SECRET_KEY="$S3_SECRET" \
+			"$S3_PROGRAM" --quiet --port "127.0.0.1:$port" posix \
+			--versioning-dir "$S3_DIR/versions" "$S3_DIR/data" \
+			</dev/null >"$S3_DIR/out" 2>&1 3>&- &
+		S3_PID=$!
+		;;
+	esac
+	s3_env
+	until s3_client ls bkt >"$S3_DIR/probe" 2>&1 ||
+		grep -q NoSuchBucket "$S3_DIR/probe"; do
+		if ! kill -0 "$S3_PID" || [ $((tries += 1)) -gt 60 ]; then
+			cat "$S3_DIR/probe" "$S3_DIR/out"
+			return 1
+		fi
+		sleep 0.2
+	done
+	! grep -q NoSuchBucket "$S3_DIR/probe" || s3_client make bkt
+	s3_client make locked lock
 }
