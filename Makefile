@@ -14,7 +14,7 @@ PKG_CONFIG ?= pkg-config
 INSTALL    ?= install
 CFLAGS     ?= -O2 -g
 O          ?= build
-PKGS       := libarchive libcurl expat libcrypto jansson inih libzstd \
+PKGS       := libarchive libcurl expat libcrypto jansson inih libzstd liblzma \
               libdeflate zlib libxxhash libacl libsodium libbrotlidec \
               libbrotlienc
 comma      := ,

@@ -103,12 +103,14 @@ struct archive_facts {
  * decoding is needed, and never holds more than a few MiB.  decode: also count
  * entries and bytes and see inner end marks where the index alone would do.
  * proof_end waits and fills in facts; it returns -1 only when it could not
- * work (no memory), not for a bad stream.
+ * work (no memory, CALA_NOSPACE: less than decoding needs), not for a bad
+ * stream.  proof_memory: as archive_read's memory; before the first byte.
  */
 struct proof;
 struct proof *proof_new(bool decode, struct err *);
 int  proof_feed(struct proof *, const void *, size_t, struct err *);
 int  proof_end(struct proof *, struct archive_facts *, struct err *);
+void proof_memory(struct proof *, uint64_t);
 void proof_free(struct proof *);        /* NULL is fine */
 
 /*

@@ -9,6 +9,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <errno.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,11 +68,19 @@ static int
 law_err(struct lawz *z, struct err *e)
 {
 	const char *s = archive_error_string(z->a);
+	int sys = archive_errno(z->a);
 
-	if (e->code == 0)
-		err_set(e, CALA_FAIL, "libarchive: %s",
-		    s != NULL ? s : "unknown error");
-	return -1;
+	if (e->code != 0)
+		return -1;
+	if (s == NULL)
+		s = "unknown error";
+	if (sys != ENOSPC && sys != EDQUOT && sys != EFBIG)
+		return err_set(e, CALA_FAIL, "libarchive: %s", s);
+	/* Of a 7z only its end knows its beginning. */
+	errno = sys;
+	err_sys(e, "libarchive: %s", s);
+	return z->zip ? -1 : err_hint(e, "a 7z is kept whole in TMPDIR until "
+	    "it is written");
 }
 
 /*

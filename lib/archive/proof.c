@@ -33,6 +33,7 @@ enum {
 
 struct side {
 	struct log log;
+	uint64_t memory;
 	struct archive_facts f;
 	char why[768];
 	bool end;
@@ -159,8 +160,8 @@ side_run(struct flow *f, void *arg, struct err *e)
 {
 	static const struct source_ops ops = { ff_read, ff_close };
 	struct from_flow in = { { &ops, 0 }, f };
-	struct archive_read how = { .jobs = 1 };
 	struct side *s = arg;
+	struct archive_read how = { .jobs = 1, .memory = s->memory };
 	const struct entry *en;
 	struct content *c;
 	struct reader *r;
@@ -179,8 +180,9 @@ side_run(struct flow *f, void *arg, struct err *e)
 	}
 	s->f.why = k == -1 ? s->why : NULL;
 	reader_close(r);
-	/* no memory is the only failure that is not the stream's */
-	return k == -1 && e->code == CALA_FAIL ? -1 : 0;
+	/* no memory, or not enough of it: that is not the stream's failure */
+	return k == -1 && (e->code == CALA_FAIL || e->code == CALA_NOSPACE) ?
+	    -1 : 0;
 }
 
 static int
@@ -501,6 +503,12 @@ proof_new(bool decode, struct err *e)
 	buf_init(&p->head, 2 * HEAD_MAX);
 	log_init(&p->side.log, NULL, "");
 	return p;
+}
+
+void
+proof_memory(struct proof *p, uint64_t n)
+{
+	p->side.memory = n;
 }
 
 void

@@ -183,7 +183,7 @@ archive_reader(struct source *in, const struct archive_read *how,
 	switch (what) {
 	case SNIFF_WRAPPED:
 		a->plain = source_unwrap(wrap_sniff(head, (size_t)n), a->whole,
-		    jobs(how), log, e);
+		    jobs(how), how->memory, log, e);
 		if (a->plain != NULL)
 			a->inner = tarr_reader(a->plain, false, NULL, how, log,
 			    e);

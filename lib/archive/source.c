@@ -39,7 +39,7 @@ struct unwrap {
 	struct source s;
 	const struct decoder *codec;
 	struct source *in;
-	struct log *log;
+	struct decoding how;
 	struct pool *pool;
 	struct piece piece[PIECES];
 	size_t slots, first, n;         /* ring of pieces in order */
@@ -302,7 +302,7 @@ go_stream(struct unwrap *u, struct err *e)
 	free(all);
 	if (u->rest == NULL)
 		return -1;
-	u->flow = flow_new(u->codec->run, u->log, FLOW_IN, FLOW_OUT, e);
+	u->flow = flow_new(u->codec->run, &u->how, FLOW_IN, FLOW_OUT, e);
 	return u->flow == NULL ? -1 : 0;
 }
 
@@ -396,7 +396,7 @@ wrap_sniff(const void *v, size_t n)
 
 struct source *
 source_unwrap(enum wrap wrap, struct source *in, unsigned jobs,
-    struct log *log, struct err *e)
+    uint64_t memory, struct log *log, struct err *e)
 {
 	static const struct source_ops ops = { u_read, u_close };
 	static const struct decoder *const codecs[] = { NULL, &decoder_gz,
@@ -412,7 +412,8 @@ source_unwrap(enum wrap wrap, struct source *in, unsigned jobs,
 	u->s.ops = &ops;
 	u->codec = codecs[wrap];
 	u->in = in;
-	u->log = log;
+	u->how.log = log;
+	u->how.memory = memory;
 	u->stream = u->codec->cut == NULL;
 	u->slots = jobs == 1 ? 1 : jobs + 2 < PIECES ? jobs + 2 : PIECES;
 	/* the reading thread decodes, too, when it has to wait */

@@ -28,13 +28,15 @@ enum wrap {
 enum wrap wrap_sniff(const void *, size_t);
 
 /*
- * source_unwrap(wrap, in, jobs, log, e): the bytes inside.  jobs threads (at
- * least 1) decode independent frames and members; what is one piece is decoded
- * on one thread beside the caller.  At most 48 MiB.  in stays the caller's.
- * Errors: CALA_INCOMPLETE when the input is cut short, CALA_INTEGRITY when it
- * is damaged.
+ * source_unwrap(wrap, in, jobs, memory, log, e): the bytes inside.  jobs
+ * threads (at least 1) decode independent frames and members; what is one piece
+ * is decoded on one thread beside the caller.  At most 48 MiB, and what xz and
+ * lzip ask for, at most memory bytes (0: DECODE_MEMORY).  in stays the
+ * caller's.  Errors: CALA_INCOMPLETE when the input is cut short,
+ * CALA_INTEGRITY when it is damaged, CALA_NOSPACE when memory does not do.
  */
-struct source *source_unwrap(enum wrap, struct source *, unsigned,
+#define DECODE_MEMORY ((uint64_t)256 << 20)
+struct source *source_unwrap(enum wrap, struct source *, unsigned, uint64_t,
     struct log *, struct err *);
 
 /* source_after(head, n, in, e): the n bytes (copied), then in (borrowed). */
@@ -87,7 +89,12 @@ struct decoder {
 	void (*ctx_free)(void *);
 	bool (*piece)(void *, const unsigned char *, size_t, unsigned char *,
 	    size_t);
-	flow_run *run;                  /* argument: struct log */
+	flow_run *run;                  /* argument: struct decoding */
+};
+
+struct decoding {
+	struct log *log;
+	uint64_t memory;                /* of source_unwrap */
 };
 
 enum {

@@ -144,6 +144,7 @@ gz_run(struct flow *f, void *arg, struct err *e)
 {
 	enum { IN = 128 << 10, OUT = 256 << 10 };
 	unsigned char *in = malloc(IN), *out = malloc(OUT);
+	const struct decoding *how = arg;
 	z_stream z;
 	bool inside = true, init = false;
 	int ret = -1, r;
@@ -162,7 +163,7 @@ gz_run(struct flow *f, void *arg, struct err *e)
 		do {
 			if (!inside && z.avail_in > 0) {
 				if (*z.next_in != 0x1f) {
-					ret = garbage(f, arg, z.next_in,
+					ret = garbage(f, how->log, z.next_in,
 					    z.avail_in, in, IN);
 					goto done;
 				}

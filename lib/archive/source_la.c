@@ -1,7 +1,4 @@
-/*
- * xz, lzip, bzip2 and lz4 through libarchive's filters, on a thread of their
- * own.
- */
+/* bzip2 and lz4 through libarchive's filters, on a thread of their own. */
 
 #include "archive/source.h"
 
@@ -46,9 +43,7 @@ trouble(struct archive *a, const char *name, bool end, struct err *e)
 
 	if (s == NULL)
 		s = "unknown";
-	/* liblzma's LZMA_BUF_ERROR: it wants more and there is none */
-	if (strcasestr(s, "no progress is possible") != NULL ||
-	    strcasestr(s, "truncated") != NULL ||
+	if (strcasestr(s, "truncated") != NULL ||
 	    strcasestr(s, "premature") != NULL ||
 	    strcasestr(s, "remaining data is less") != NULL ||
 	    strcasestr(s, "unexpected end") != NULL ||
@@ -114,20 +109,6 @@ out:
 }
 
 static int
-xz_run(struct flow *f, void *arg, struct err *e)
-{
-	(void)arg;
-	return la_run(f, "xz", ARCHIVE_FILTER_XZ, e);
-}
-
-static int
-lz_run(struct flow *f, void *arg, struct err *e)
-{
-	(void)arg;
-	return la_run(f, "lzip", ARCHIVE_FILTER_LZIP, e);
-}
-
-static int
 bz2_run(struct flow *f, void *arg, struct err *e)
 {
 	(void)arg;
@@ -141,7 +122,5 @@ lz4_run(struct flow *f, void *arg, struct err *e)
 	return la_run(f, "lz4", ARCHIVE_FILTER_LZ4, e);
 }
 
-const struct decoder decoder_xz = { "xz", NULL, NULL, NULL, NULL, xz_run };
-const struct decoder decoder_lz = { "lzip", NULL, NULL, NULL, NULL, lz_run };
 const struct decoder decoder_bz2 = { "bzip2", NULL, NULL, NULL, NULL, bz2_run };
 const struct decoder decoder_lz4 = { "lz4", NULL, NULL, NULL, NULL, lz4_run };

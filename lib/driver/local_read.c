@@ -139,6 +139,7 @@ how_to_read(const struct driver_call *call, struct archive_read *how)
 {
 	memset(how, 0, sizeof(*how));
 	how->jobs = call->jobs;
+	how->memory = call->memory;
 }
 
 int

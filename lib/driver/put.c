@@ -257,8 +257,10 @@ put_stream(struct run *r, struct err *e)
 		return err_hint(e, "pipe an archive into it, or name the "
 		    "command that makes one behind '--'");
 	}
-	if ((in.proof = proof_new(false, e)) == NULL ||
-	    r->d->put_begin(&r->call, &in.sink, e) == -1 ||
+	if ((in.proof = proof_new(false, e)) == NULL)
+		goto out;
+	proof_memory(in.proof, r->call.memory);
+	if (r->d->put_begin(&r->call, &in.sink, e) == -1 ||
 	    (r->rest.v != NULL && start_producer(r, &in, e) == -1) ||
 	    take_all(r, &in, e) == -1 ||
 	    proof_end(in.proof, &in.facts, e) == -1)

@@ -183,8 +183,14 @@ back() {
 	  for p in part.a[!a]* part.[!a]*; do
 		[ -e "$p" ] && zstd -qc <"$p"
 	  done; cat skip; } >c15
+	# xz's padding is multiples of four; lzip lets anything follow.
+	for p in part.*; do xz -c <"$p"; head -c 8 /dev/zero; done >c16
+	{ each lzip -c; echo 'a note behind it'; } >c17
+	# several blocks, with and without their sizes; every check there is
+	xz -T1 --block-size=30000 --check=sha256 -c a.tar >c18
+	xz --check=none --x86 --lzma2=dict=4096 -c a.tar >c19
 	xz --format=lzma -c a.tar >lzma
-	for i in $(seq 15); do
+	for i in $(seq 19); do
 		back "c$i"
 	done
 	run cala-unpack --to out <lzma
@@ -347,4 +353,17 @@ PY
 		python3 matrix.py $f || failed=1
 	done
 	[ $failed -eq 0 ]
+}
+
+@test "7z: where it is kept meanwhile is full: 16, and nothing comes out" {
+	[ "$(id -u)" = 0 ] || skip "only root can mount"
+	mkdir small t
+	mount -t tmpfs -o size=1m tmpfs small || skip "no tmpfs here"
+	head -c 3000000 /dev/urandom >t/big
+	TMPDIR=$PWD/small run --separate-stderr bash -c \
+		'cala-pack -f 7z -C t . >out.7z'
+	umount small
+	[ "$status" -eq 16 ]
+	[[ $stderr == *TMPDIR* ]]
+	[ ! -s out.7z ]
 }

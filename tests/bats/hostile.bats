@@ -338,3 +338,72 @@ PY
 		[ ! -e out/g ] && [ ! -e out/i ]
 	done
 }
+
+# dictionary FILE: let an xz, lzip or 7z of one block ask for all it may.
+dictionary() {
+	python3 - "$1" <<'PY'
+import sys, zlib
+p = sys.argv[1]
+b = bytearray(open(p, "rb").read())
+crc = lambda x: zlib.crc32(bytes(x)).to_bytes(4, "little")
+if b[:4] == b"LZIP":
+    b[5] = 29                           # 512 MiB
+elif b[:6] == b"\xfd7zXZ\0":
+    n = (b[12] + 1) * 4                 # the block's header
+    i = b.index(b"\x21\x01", 14)
+    b[i + 2] = 40                       # 4 GiB
+    b[12 + n - 4:12 + n] = crc(b[12:12 + n - 4])
+else:
+    off, size = (int.from_bytes(b[k:k + 8], "little") for k in (12, 20))
+    at = 32 + off
+    i = b.index(b"\x21\x21\x01", at)
+    b[i + 3] = 40
+    b[28:32] = crc(b[at:at + size])
+    b[8:12] = crc(b[12:32])
+open(p, "wb").write(b)
+PY
+}
+
+@test "a dictionary that asks for gigabytes: exit 16, what to do, and no memory" {
+	need xz lzip
+	[ -z "${CALA_SANITIZE:-}" ] || skip "sanitizers need address space"
+	make 'f("a", b"x" * 1000000)'
+	mv t.tar plain.tar
+	xz -c plain.tar >t.tar.xz
+	lzip -c plain.tar >t.tar.lz
+	cala-unpack --to ok <t.tar.xz
+	for f in t.tar.xz t.tar.lz; do
+		dictionary $f
+		run --separate-stderr bash -c 'ulimit -v 300000
+			cala-unpack -C out <'$f
+		[ "$status" -eq 16 ]
+		[[ $stderr == *"of memory"* && $stderr == *"hint: --memory"* ]]
+		[ -z "$(ls out)" ]
+	done
+	# The larger one is no bomb where it is allowed.
+	need=$(sed -n 's/.*--memory \([0-9]*\).*/\1/p' <<<"$stderr")
+	cala-unpack --to big --memory "$need" <t.tar.lz
+	cmp ok/a big/a
+	# The sink that looks for its end says the same and stores nothing.
+	printf '[configuration "c"]\ndisk = local\nbackup-directory = %s\n' \
+		"$PWD/keep" >c.conf && chmod 600 c.conf
+	run --separate-stderr cala-local --config-file c.conf put -c c \
+		-s 9d8f2b6c-6a53-4a43-b6dd-0d3b8b1c9a11 <t.tar.lz
+	[ "$status" -eq 16 ]
+	[ -z "$(ls -A keep)" ]
+	cala-local --config-file c.conf put -c c --memory "$need" \
+		-s 9d8f2b6c-6a53-4a43-b6dd-0d3b8b1c9a11 <t.tar.lz
+}
+
+@test "a 7z that asks for gigabytes gets none where there are none" {
+	need 7z
+	[ -z "${CALA_SANITIZE:-}" ] || skip "sanitizers need address space"
+	head -c 1000000 /dev/urandom >a
+	7z a -bd -mhc=off t.7z a >/dev/null
+	cala-unpack --to ok <t.7z
+	dictionary t.7z
+	run --separate-stderr bash -c 'ulimit -v 300000; cala-unpack -C out <t.7z'
+	[ "$status" -eq 1 ]
+	[[ $stderr == *"out of memory"* ]]
+	[ -z "$(ls out)" ]
+}

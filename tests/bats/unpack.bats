@@ -233,7 +233,7 @@ assert r["type"] == "summary" and r["files"] >= 10, r'
 
 @test "wrong usage is told: exit 2" {
 	for o in '--to x -C y' '--truncate' '--truncate -C . p' '--recover' \
-	    '--id nonsense --to x' '--jobs 1000' '--nonsense' '--commit-fd 99' \
+	    '--id nonsense --to x' '--jobs 1025' '--nonsense' '--commit-fd 99' \
 	    '--to x ../up'; do
 		# shellcheck disable=SC2086
 		run cala-unpack $o <a.tar.zst

@@ -79,7 +79,7 @@ unwrap(unsigned jobs, size_t chunk)
 
 	assert_non_null(p);
 	assert_non_null(in = source_mem(wrapped.p, wrapped.len, &e));
-	s = source_unwrap(WRAP_ZST, in, jobs, &lg, &e);
+	s = source_unwrap(WRAP_ZST, in, jobs, 0, &lg, &e);
 	assert_non_null(s);
 	while ((k = source_read(s, p, chunk, &e)) > 0) {
 		assert_true((size_t)k <= TOTAL - at);
