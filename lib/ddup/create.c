@@ -13,6 +13,7 @@
 #include "chunk/cut.h"
 #include "chunk/mill.h"
 #include "chunk/squeeze.h"
+#include "ddup/arrange.h"
 #include "ddup/statcache.h"
 
 _Static_assert((int)DDUP_NONE == (int)SQUEEZE_RAW &&
@@ -50,6 +51,7 @@ struct create {
 	struct ddup_create how;
 	struct log *log;
 	struct ddup_draft *draft;
+	struct arrange *arrange;        /* of a stream; NULL: in order */
 	struct mill *mill;
 	struct tool *tool;      /* mill_workers, and one for this thread */
 	unsigned ntools;
@@ -172,8 +174,11 @@ static int
 give(struct create *c, const struct entry *en, const uint32_t *refs, size_t n,
     bool sure, struct err *e)
 {
-	int got = ddup_draft_put(c->draft, en, refs, n, e);
+	int got;
 
+	if (c->arrange != NULL)
+		return arrange_put(c->arrange, en, refs, n, e);
+	got = ddup_draft_put(c->draft, en, refs, n, e);
 	if (got == 0 && sure && c->new != NULL && en->type == ENTRY_FILE)
 		got = note(c, en, refs, n, e);
 	return got == -1 ? -1 : 0;
@@ -523,11 +528,28 @@ create_leave(struct writer *w, struct err *e)
 }
 
 static int
+arranged_put(void *arg, const struct entry *en, const uint32_t *refs, size_t n,
+    struct err *e)
+{
+	struct create *c = arg;
+
+	return ddup_draft_put(c->draft, en, refs, n, e) == -1 ? -1 : 0;
+}
+
+static int
+arranged_leave(void *arg, struct err *e)
+{
+	return ddup_draft_leave(((struct create *)arg)->draft, e);
+}
+
+static int
 create_commit(struct writer *w, struct err *e)
 {
 	struct create *c = (struct create *)w;
+	struct arrange_to to = { arranged_put, arranged_leave, c };
 
 	if (mill_drain(c->mill, e) == -1 || hand_on(c, e) == -1 ||
+	    (c->arrange != NULL && arrange_all(c->arrange, &to, e) == -1) ||
 	    ddup_draft_commit(c->draft, c->how.name, c->how.before,
 	    c->how.arg, &c->sum.sum, e) == -1)
 		return -1;
@@ -550,6 +572,7 @@ create_abort(struct writer *w)
 		c->head = o->next;
 		op_free(o);
 	}
+	arrange_free(c->arrange);
 	ddup_draft_free(c->draft);
 	stat_old_free(c->old);
 	stat_new_free(c->new);
@@ -589,6 +612,8 @@ ddup_writer(struct ddup *r, const struct ddup_create *how, struct log *log,
 	    create_known, create_commit, create_abort };
 	static const struct writer_ops all_new = { create_put, create_leave,
 	    NULL, create_commit, create_abort };
+	static const struct writer_ops stream = { create_put, NULL, NULL,
+	    create_commit, create_abort };
 	struct create *c = calloc(1, sizeof(*c));
 	struct mill_how mill;
 
@@ -596,7 +621,7 @@ ddup_writer(struct ddup *r, const struct ddup_create *how, struct log *log,
 		err_oom(e);
 		return NULL;
 	}
-	c->w.ops = &all_new;
+	c->w.ops = how->stream ? &stream : &all_new;
 	c->r = r;
 	c->how = *how;
 	c->log = log;
@@ -618,7 +643,11 @@ ddup_writer(struct ddup *r, const struct ddup_create *how, struct log *log,
 		err_oom(e);
 		goto fail;
 	}
-	if (how->server != NULL && !how->stream) {
+	if (how->stream) {
+		c->arrange = arrange_new(ddup_dirfd(r), log, e);
+		if (c->arrange == NULL)
+			goto fail;
+	} else if (how->server != NULL) {
 		c->old = stat_old_open(ddup_archives(r), how->server, log);
 		c->new = stat_new_open(ddup_archives(r), how->server,
 		    when_now(), log);

@@ -7,8 +7,8 @@
  *	fs_reader or archive_reader → pump → ddup_writer → writer_commit
  *
  * Contents are cut, hashed, compressed and stored on all cores; entries reach
- * the archive in the order in which they were put, whatever finished first.  The
- * same tree gives the same archive in an empty repository, whatever the number
+ * the archive in the order in which they were put, whatever finished first, or,
+ * of a stream, depth first and sorted.  The same tree gives the same archive in an empty repository, whatever the number
  * of threads.
  */
 
@@ -27,7 +27,7 @@ struct ddup_create {
 	enum ddup_code code;            /* for chunks that are new */
 	int level;                      /* -1: the default of code */
 	bool fixed;                     /* cut into pieces of one size */
-	bool stream;                    /* entries tell no link counts */
+	bool stream;                    /* of an archive: in any order */
 	unsigned jobs;                  /* 0: cores */
 	uint64_t memory;                /* bytes for contents; 0: 32 MiB */
 	uint64_t limit_write;           /* bytes per second; 0: none */
