@@ -128,9 +128,10 @@ demo:
 	@O='$(O)' tests/demo
 
 bench:
-	@tests/deps build bench
+	@tests/deps build $(if $(filter s3,$(BENCH)),bench-s3,bench)
+	@$(if $(filter s3,$(BENCH)),tests/peers test bench,:)
 	@$(MAKE) --no-print-directory all
-	@O='$(O)' BENCH='$(BENCH)' tests/bench
+	@O='$(O)' BENCH='$(BENCH)' tests/bench$(if $(filter s3,$(BENCH)),-s3)
 
 lint:
 	@tests/deps build test lint

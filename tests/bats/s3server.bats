@@ -12,12 +12,8 @@ teardown() {
 	s3_stop
 }
 
-client() {
-	python3 "$s3_home/client.py" "$@"
-}
-
 @test "its signatures and checksums are the published ones" {
-	run python3 "$s3_home/server.py" --self-test
+	run python3 "$BATS_TEST_DIRNAME/../s3/server.py" --self-test
 	[ "$status" -eq 0 ]
 }
 
@@ -25,12 +21,12 @@ client() {
 	s3_start
 	s3_env
 	head -c 100000 /dev/urandom >x
-	client put b 'a b+ü/x' x
-	client get b 'a b+ü/x' | cmp - x
+	s3_client put b 'a b+ü/x' x
+	s3_client get b 'a b+ü/x' | cmp - x
 	s3_bytes 'a b+ü/x' | cmp - x
-	[ "$(client ls b)" = "100000 a b+ü/x" ]
+	[ "$(s3_client ls b)" = "100000 a b+ü/x" ]
 	[ "$(s3_count op=GetObject)" = 1 ]
-	client rm b 'a b+ü/x'
+	s3_client rm b 'a b+ü/x'
 	[ -z "$(s3_keys)" ]
 	s3_sound
 }
@@ -38,29 +34,29 @@ client() {
 @test "a wrong secret, region or clock is refused" {
 	s3_start
 	s3_env
-	AWS_SECRET_ACCESS_KEY=wrong run client ls b
+	AWS_SECRET_ACCESS_KEY=wrong run s3_client ls b
 	[[ $output == *SignatureDoesNotMatch* && $output == *CanonicalRequest* ]]
-	AWS_REGION=eu-west-1 run client ls b
+	AWS_REGION=eu-west-1 run s3_client ls b
 	[[ $output == *AuthorizationHeaderMalformed*"<Region>us-east-1"* ]]
-	AWS_ACCESS_KEY_ID=other run client ls b
+	AWS_ACCESS_KEY_ID=other run s3_client ls b
 	[[ $output == *InvalidAccessKeyId* ]]
 	s3_do set clock=1200
-	run client ls b
+	run s3_client ls b
 	[[ $output == *RequestTimeTooSkewed* ]]
 	s3_do set clock=0
-	client ls b
+	s3_client ls b
 }
 
 @test "a rule strikes when and as often as it says" {
 	s3_start
 	s3_env
 	s3_fault status op=ListObjectsV2 nth=2 count=2 status=503 code=SlowDown
-	client ls b
-	run client ls b
+	s3_client ls b
+	run s3_client ls b
 	[[ $output == *SlowDown* ]]
-	run client ls b
+	run s3_client ls b
 	[[ $output == *SlowDown* ]]
-	client ls b
+	s3_client ls b
 	[ "$(s3_do used)" = 2 ]
 	[ "$(s3_count op=ListObjectsV2 status=503)" = 2 ]
 }
@@ -69,20 +65,20 @@ client() {
 	s3_start --lock
 	s3_env
 	printf x >x
-	id=$(client create b k)
-	client part b k "$id" 1 x >e1
-	client part b k "$id" 2 x >e2
-	run client complete b k "$id" "$(cat e1)" "$(cat e2)"
+	id=$(s3_client create b k)
+	s3_client part b k "$id" 1 x >e1
+	s3_client part b k "$id" 2 x >e2
+	run s3_client complete b k "$id" "$(cat e1)" "$(cat e2)"
 	[[ $output == *EntityTooSmall* ]]
-	client complete b k "$id" "$(cat e1)"
+	s3_client complete b k "$id" "$(cat e1)"
 	[ -z "$(s3_uploads)" ]
-	run client put b y x content-md5=AAAAAAAAAAAAAAAAAAAAAA==
+	run s3_client put b y x content-md5=AAAAAAAAAAAAAAAAAAAAAA==
 	[[ $output == *BadDigest* ]]
-	client put b z x \
+	s3_client put b z x \
 		"content-md5=$(openssl dgst -md5 -binary x | base64)" \
 		x-amz-object-lock-legal-hold=ON
 	v=$(s3_do about bucket=b key=z | jq -r .version)
-	run client rm b z "$v"
+	run s3_client rm b z "$v"
 	[[ $output == *AccessDenied* ]]
 	[ "$(s3_keys)" = "k
 z" ]
@@ -92,7 +88,7 @@ z" ]
 	s3_start
 	s3_env
 	printf hello >x
-	client put b k x
+	s3_client put b k x
 	s3_stop
 	s3_start
 	[ "$(s3_bytes k)" = hello ]

@@ -218,3 +218,43 @@ s3_service() {
 	! grep -q NoSuchBucket "$S3_DIR/probe" || s3_client make bkt
 	s3_client make locked lock
 }
+
+# s3_peak FILE COMMAND...: run it; its peak memory in KiB goes to FILE.
+s3_peak() {
+	python3 -c 'import os, sys
+pid = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+print(usage.ru_maxrss, file=open(sys.argv[1], "w"))
+sys.exit(os.waitstatus_to_exitcode(status) & 255)' "$@"
+}
+
+# s3_blob BYTES: so many that do not repeat, the same every time, quickly.
+s3_blob() {
+	openssl enc -aes-128-ctr -K 00112233445566778899aabbccddeeff \
+		-iv 00000000000000000000000000000000 -in /dev/zero 2>/dev/null |
+		head -c "$1"
+}
+
+# s3_same KEY FILE: the stored object is exactly that file.
+s3_same() {
+	s3_bytes "$1" | cmp - "$2"
+}
+
+# s3_fails STATUS COMMAND...: it does, says why, and prints nothing.
+s3_fails() {
+	local want=$1
+	shift
+	run --separate-stderr "$@"
+	if [ "$status" -ne "$want" ] || [ -n "$output" ] ||
+	    [[ $stderr != *error:* ]]; then
+		echo "status $status, not $want: $*"
+		echo "stdout: $output"
+		echo "stderr: $stderr"
+		return 1
+	fi
+}
+
+# s3_unsanitized: skips where an address sanitizer makes memory its own.
+s3_unsanitized() {
+	[ -z "${CALA_SANITIZE:-}" ] || skip "memory is the sanitizer's here"
+}
