@@ -1,7 +1,7 @@
 # An S3 service of our own for a suite, and what to ask of it.
 # shellcheck shell=bash
 #
-#	s3_start [OPTION...]     start it (server.py); a bucket "b"; sets S3_URL,
+#	s3_start [OPTION...]     start it (server.py); a bucket "bkt"; sets S3_URL,
 #	                         S3_TLS_URL and S3_CA (with --tls), S3_DIR
 #	s3_stop                  end it by its id; in teardown
 #	s3_conf FILE [LINE...]   a configuration "c" for it, with more lines
@@ -22,7 +22,7 @@ s3_start() {
 	mkdir -p "$S3_DIR"
 	rm -f "$S3_DIR/ports"
 	PYTHONPYCACHEPREFIX=${CALA_BUILD:-$top/build}/pycache \
-		python3 "$s3_home/server.py" "$S3_DIR" --bucket b "$@" \
+		python3 "$s3_home/server.py" "$S3_DIR" --bucket bkt "$@" \
 		</dev/null >>"$S3_DIR/out" 2>>"$S3_DIR/err" 3>&- &
 	S3_PID=$!
 	while [ ! -f "$S3_DIR/ports" ]; do
@@ -50,7 +50,7 @@ s3_conf() {
 	disk = s3
 	endpoint = ${S3_ENDPOINT:-$S3_URL}
 	region = us-east-1
-	bucket = ${S3_BUCKET:-b}
+	bucket = ${S3_BUCKET:-bkt}
 	access-key = $S3_ACCESS
 	secret-key = $S3_SECRET
 	maintenance = no
@@ -107,15 +107,15 @@ s3_count() {
 }
 
 s3_keys() {
-	s3_do keys "bucket=${S3_BUCKET:-b}"
+	s3_do keys "bucket=${S3_BUCKET:-bkt}"
 }
 
 s3_uploads() {
-	s3_do uploads "bucket=${S3_BUCKET:-b}"
+	s3_do uploads "bucket=${S3_BUCKET:-bkt}"
 }
 
 s3_bytes() {
-	s3_do bytes "bucket=${S3_BUCKET:-b}" "key=$1"
+	s3_do bytes "bucket=${S3_BUCKET:-bkt}" "key=$1"
 }
 
 # s3_sound [FILE...]: no upload is left open, every request was signed right
@@ -186,7 +186,7 @@ s3_service() {
 	S3_BUCKET=bkt
 	case $1 in
 	ours)
-		s3_start --bucket bkt
+		s3_start
 		;;
 	minio)
 		s3_peer minio
