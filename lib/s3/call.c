@@ -555,6 +555,9 @@ next_step(struct course *c, struct err *e)
 	    (r->once && r->verdict == S3_AGAIN) || give_up(c)) {
 		return -1;
 	}
+	/* last words without a deadline: this one attempt, no more */
+	if (r->last_words && r->deadline <= 0 && stop_signal() != 0)
+		return -1;
 	pause = s3_pause(r->verdict, c->attempt - (c->attempt > 0), c->f.after);
 	log_step(c->s->log, "%s %s: attempt %u: %s; again in %.1f s",
 	    r->call.method, r->call.key != NULL ? str_q(r->call.key) :
