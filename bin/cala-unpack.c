@@ -249,7 +249,9 @@ open_writer(struct run *r, struct buf *line, struct err *e)
 		how.uid = st.st_uid;
 		how.gid = st.st_gid;
 	}
-	r->writer = fs_writer(fd, &how, r->log, e);
+	how.in_place = r->swap == NULL && !a->dry_run;
+	if (!how.in_place || fs_sweep(fd, r->log, e) != -1)
+		r->writer = fs_writer(fd, &how, r->log, e);
 	close(fd);
 	if (r->writer == NULL)
 		return -1;
@@ -490,7 +492,7 @@ out:
 static int
 maintain(const struct args *a, struct log *log, struct err *e)
 {
-	int n;
+	int fd, n;
 
 	if (a->dry_run) {
 		log_note(log, "%s: would %s", str_q(a->dir), a->recover ?
@@ -499,6 +501,16 @@ maintain(const struct args *a, struct log *log, struct err *e)
 	}
 	if (swap_recover(a->dir, log, e) == -1)
 		return -1;
+	if ((fd = file_opendir(AT_FDCWD, a->dir, e)) != -1) {
+		n = fs_sweep(fd, log, e);
+		close(fd);
+		if (n == -1)
+			return -1;
+	} else if (e->code == CALA_NOTFOUND) {
+		err_clear(e);
+	} else {
+		return -1;
+	}
 	if (!a->discard)
 		return 0;
 	if ((n = swap_discard(a->dir, log, e)) == -1)

@@ -171,7 +171,7 @@ local_verify(struct driver_call *call, struct record *rec, struct err *e)
 		ret = verify_dump(call, rec, e);
 		goto out;
 	}
-	if (local_get(call, &in, e) == -1) {
+	if (local_read(call, &in, e) == -1) {
 		stored_failed(call, "open", e);
 		goto out;
 	}

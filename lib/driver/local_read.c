@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "archive/index.h"
 #include "base/io.h"
 #include "base/rate.h"
 #include "base/str.h"
@@ -88,18 +89,6 @@ checked_new(struct driver_call *call, struct stored *s, struct err *e)
 	return stored_source(in, &s->rec, rate, s->file.name, e);
 }
 
-int
-local_raw(struct driver_call *call, struct source **out, struct err *e)
-{
-	struct stored s;
-
-	if (stored_open(call, &s, e) == -1)
-		return -1;
-	*out = checked_new(call, &s, e);
-	stored_close(&s);
-	return *out == NULL ? -1 : 0;
-}
-
 /* Read the file through and compare, before anything in it is believed. */
 static int
 sum_now(struct driver_call *call, struct stored *s, struct err *e)
@@ -124,6 +113,48 @@ sum_now(struct driver_call *call, struct stored *s, struct err *e)
 	return ret;
 }
 
+/*
+ * Is every piece of it checked before a byte of it is given out?  So are the
+ * frames and members of an archive with an index, and nothing else: a stream's
+ * sum comes behind the stream.
+ */
+static bool
+piecewise(const struct stored *s)
+{
+	struct err ignored = ERR_INIT;
+	struct ranged *r = ranged_fd(s->fd, false, s->file.name, &ignored);
+	struct index *x = r != NULL ? index_open(r, &ignored) : NULL;
+	bool yes = x != NULL;
+
+	index_free(x);
+	ranged_close(r);
+	return yes;
+}
+
+/* Nothing that is damaged is given to anybody who may write it somewhere. */
+static int
+vouch(struct driver_call *call, struct stored *s, struct err *e)
+{
+	if (s->file.dump || !stored_has_sum(&s->rec) || piecewise(s))
+		return 0;
+	return sum_now(call, s, e);
+}
+
+int
+local_raw(struct driver_call *call, struct source **out, struct err *e)
+{
+	struct stored s;
+	int ret = -1;
+
+	if (stored_open(call, &s, e) == -1)
+		return -1;
+	if (vouch(call, &s, e) == 0 &&
+	    (*out = checked_new(call, &s, e)) != NULL)
+		ret = 0;
+	stored_close(&s);
+	return ret;
+}
+
 static int
 not_a_dump(const struct stored *s, struct err *e)
 {
@@ -142,8 +173,9 @@ how_to_read(const struct driver_call *call, struct archive_read *how)
 	how->memory = call->memory;
 }
 
-int
-local_get(struct driver_call *call, struct reader **out, struct err *e)
+static int
+read_whole(struct driver_call *call, bool first, struct reader **out,
+    struct err *e)
 {
 	struct archive_read how;
 	struct source *src = NULL;
@@ -157,11 +189,13 @@ local_get(struct driver_call *call, struct reader **out, struct err *e)
 	if (not_a_dump(&s, e) == -1)
 		goto out;
 	if (s.file.format == ARCHIVE_ZIP || s.file.format == ARCHIVE_7Z) {
+		/* They are read anywhere: there is no end to wait for. */
 		if (sum_now(call, &s, e) == -1 || (rg = ranged_fd(s.fd, true,
 		    s.file.name, e)) == NULL)
 			goto out;
 		s.fd = -1;
-	} else if ((src = checked_new(call, &s, e)) == NULL) {
+	} else if ((first && vouch(call, &s, e) == -1) ||
+	    (src = checked_new(call, &s, e)) == NULL) {
 		goto out;
 	}
 	*out = stored_reader(src, rg, &how, call->log, s.file.name, e);
@@ -169,6 +203,18 @@ local_get(struct driver_call *call, struct reader **out, struct err *e)
 out:
 	stored_close(&s);
 	return ret;
+}
+
+int
+local_get(struct driver_call *call, struct reader **out, struct err *e)
+{
+	return read_whole(call, true, out, e);
+}
+
+int
+local_read(struct driver_call *call, struct reader **out, struct err *e)
+{
+	return read_whole(call, false, out, e);
 }
 
 int

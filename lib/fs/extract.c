@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -54,13 +53,6 @@ bool
 x_once(struct extract *x, enum once kind)
 {
 	return atomic_fetch_add(&x->once[kind], 1) == 0;
-}
-
-void
-x_temp(struct extract *x, char out[32])
-{
-	snprintf(out, 32, ".cala.%08x%06x", x->salt,
-	    atomic_fetch_add(&x->serial, 1) & 0xffffff);
 }
 
 int
@@ -693,6 +685,8 @@ commit(struct writer *w, struct err *e)
 		return -1;
 	if (x->how.dry_run)
 		return 0;
+	/* Before the root gets its time. */
+	trace_end(x);
 	if (later_apply(x, e) == -1 || fatal(x, e) == -1)
 		return -1;
 	if (syncfs(x->root) == -1)
@@ -714,6 +708,7 @@ writer_abort(struct writer *w)
 	x->stop = true;
 	if (x->slot != NULL && x->pool != NULL)
 		x_drain(x);
+	trace_end(x);
 	pool_free(x->pool);
 	rate_free(x->rate);
 	for (i = 0; x->slot != NULL && i < x->nslots; i++)
@@ -744,7 +739,7 @@ fs_writer(int dirfd, const struct fs_extract *how, struct log *log,
 	x->w.ops = &ops;
 	x->how = *how;
 	x->log = log;
-	x->later_fd = -1;
+	x->later_fd = x->trace = -1;
 	x->privileged = geteuid() == 0;
 	pthread_mutex_init(&x->mu, NULL);
 	buf_init(&x->later, 16 * 1024 * 1024);
@@ -753,11 +748,8 @@ fs_writer(int dirfd, const struct fs_extract *how, struct log *log,
 		err_sys(e, "open the target directory");
 		goto fail;
 	}
-	if (getrandom(&x->salt, sizeof(x->salt), 0) !=
-	    (ssize_t)sizeof(x->salt)) {
-		err_sys(e, "get randomness");
+	if (trace_begin(x, e) == -1)
 		goto fail;
-	}
 	if (jobs > 64)
 		jobs = 64;
 	x->nslots = jobs < 2 ? 4 : 4 * jobs;

@@ -45,6 +45,17 @@ void fs_writer_watch(struct writer *,
 int fs_beneath(int, const char *, int, bool *);
 
 /*
+ * fs_sweep(root, log, e): remove the temporary files of writers that worked in
+ * place below the directory root and are dead.  How many, or -1.
+ * fs_leftover(name): is it the name of one, or of their trace?  Then it is
+ * nobody's data.
+ */
+struct err;
+struct log;
+int  fs_sweep(int, struct log *, struct err *);
+bool fs_leftover(const char *);
+
+/*
  * fs_remove(dirfd, name): remove name and all below it, without recursion and
  * without following links.  0 (also when it is absent), or -1 with errno.
  */

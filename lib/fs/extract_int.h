@@ -8,6 +8,7 @@
  * extract_dir.c     directories beneath the root, a bounded cache of them
  * extract_meta.c    owners, attributes, modes, times; links and devices
  * extract_later.c   what directories get when everything else is done
+ * extract_trace.c   temporary names, and those of killed runs
  *
  * One thread (the one that calls put) owns all structures; pool threads only
  * make and fill files, and touch what is marked for them.
@@ -33,6 +34,7 @@ enum {
 	EXT_BUF = 256 * 1024,           /* bytes a job carries */
 	EXT_DIRS = 64,                  /* directories kept open */
 	EXT_MOUNTS = 16,                /* file systems synced one by one */
+	X_TEMP = 32,                    /* a temporary name */
 	EXT_XATTRS = 1024 * 1024        /* bytes of attributes of one entry */
 };
 
@@ -67,7 +69,7 @@ struct file {
 	char *path;
 	const char *name;       /* in path */
 	uint64_t hash;
-	char tmp[32];
+	char tmp[X_TEMP];
 	int fd;
 	struct meta m;
 	uint64_t size;
@@ -114,7 +116,8 @@ struct extract {
 	struct slot *slot;
 	unsigned nslots, next;
 	struct slot *batch;     /* being filled */
-	uint32_t salt;
+	uint64_t salt;
+	int trace;              /* -1: none */
 	atomic_uint serial;
 	/* the first failure that ends the run */
 	pthread_mutex_t mu;
@@ -139,8 +142,14 @@ struct extract {
 int x_trouble(struct extract *, const struct err *);
 /* x_once(x, kind): true the first time. */
 bool x_once(struct extract *, enum once);
-/* x_temp(x, out): the next temporary name. */
-void x_temp(struct extract *, char [32]);
+/*
+ * trace_begin(x, e): choose the names of our temporary files, and, working in
+ * place, leave a trace of them.  trace_end: nothing temporary is left.
+ * x_temp(x, out): the next temporary name.  Any thread.
+ */
+int  trace_begin(struct extract *, struct err *);
+void trace_end(struct extract *);
+void x_temp(struct extract *, char [X_TEMP]);
 /* x_place(x, dir, tmp, name, e): rename, replacing only when allowed. */
 int x_place(struct extract *, int, const char *, const char *, struct err *);
 

@@ -35,7 +35,7 @@ spill(struct extract *x, struct err *e)
 		x->later_fd = openat(x->root, ".", O_TMPFILE | O_RDWR |
 		    O_CLOEXEC, 0600);
 		if (x->later_fd == -1) {
-			char tmp[32];
+			char tmp[X_TEMP];
 
 			x_temp(x, tmp);
 			x->later_fd = openat(x->root, tmp, O_RDWR | O_CREAT |

@@ -305,7 +305,7 @@ meta_special(struct extract *x, struct dir *d, const struct entry *en,
 {
 	struct meta m = { 0 };
 	struct stat st;
-	char tmp[32];
+	char tmp[X_TEMP];
 	mode_t fmt = format(en->type);
 	int fd = -1, ret = -1;
 
@@ -377,7 +377,7 @@ meta_link(struct extract *x, struct dir *d, const struct entry *en,
 {
 	const char *name = entry_name(en->path), *of = entry_name(en->target);
 	struct stat a, b;
-	char tmp[32];
+	char tmp[X_TEMP];
 	int fd, ret = -1;
 
 	if ((fd = target_dir(x, en->target, e)) == -1)

@@ -62,6 +62,8 @@ struct fs_extract {
 	const char *const *paths;       /* only these and below; NULL: all */
 	size_t npaths;
 	bool dry_run;
+	bool in_place;                  /* no stage: the directory lives on when
+					 * we are killed, so leave a trace */
 };
 
 /*

@@ -385,6 +385,24 @@ dress_root(struct swap *s, int like, struct err *e)
 	return 0;
 }
 
+/* Does a container, perhaps, hold the directory itself? */
+static bool
+held(struct swap *s)
+{
+	char by[SWAP_BY];
+	bool below, yes = swap_held(s->target, s->path, by, &below);
+
+	if (yes)
+		log_step(s->log, "%s: is mounted where process %s lives, too: "
+		    "its entries will be swapped, not itself", str_q(s->path),
+		    by);
+	else if (below)
+		log_note(s->log, "%s: a directory in it is mounted elsewhere, "
+		    "too; there the old one stays until that is mounted anew",
+		    str_q(s->path));
+	return yes;
+}
+
 struct swap *
 swap_open(const char *path, const struct swap_how *how, struct log *log,
     struct err *e)
@@ -402,7 +420,7 @@ swap_open(const char *path, const struct swap_how *how, struct log *log,
 	}
 	if (s->target != -1 && no_mounts(s, e) == -1)
 		goto fail;
-	if (s->target == -1 || !how->entries)
+	if (s->target == -1 || !(how->entries || held(s)))
 		k = stage_whole(s, e);
 	if (k == -1)
 		goto fail;

@@ -57,6 +57,15 @@ int journal_begin(struct swap *, struct err *);
 int journal_phase(struct swap *, enum phase, struct err *);
 int journal_load(struct swap *, struct err *);
 
+/*
+ * swap_held(fd, path, by, below): is the directory fd, whose canonical path is
+ * given, mounted by itself in any mount namespace, or twice in ours?  by gets
+ * the number of a process there; below: is a directory in it?  Only root sees
+ * others' namespaces; what can't be seen is not found.
+ */
+enum { SWAP_BY = 24 };
+bool swap_held(int, const char *, char [SWAP_BY], bool *);
+
 /* swap_run: go on from s->phase to the end: 0, 1 (steps used up), -1. */
 int swap_run(struct swap *, struct err *);
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "entry/match.h"
+#include "fs/extract.h"
 
 enum { CHUNK_FIRST = 1 << 10, CHUNK_MAX = 256 << 10, DENTS = 32 << 10 };
 
@@ -155,8 +156,11 @@ name_cmp(const void *a, const void *b)
 static bool
 ours(const struct wdir *d, const char *name)
 {
-	return d->parent == NULL && (strncmp(name, ".cala-restore-", 14) == 0 ||
-	    strncmp(name, ".cala-old-", 10) == 0);
+	if (strncmp(name, ".cala", 5) != 0)
+		return false;
+	return fs_leftover(name) || (d->parent == NULL &&
+	    (strncmp(name, ".cala-restore-", 14) == 0 ||
+	    strncmp(name, ".cala-old-", 10) == 0));
 }
 
 /* Take one name, or leave it out by the rules.  -1 with errno. */

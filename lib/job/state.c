@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "fs/extract.h"
 #include "job/tool.h"
 
 /* The children of a killed run unwind in this time (seconds). */
@@ -182,8 +183,9 @@ finish_swap(const struct job_env *env, const struct job_lock *l,
 }
 
 /*
- * Is a stage of an exchange in path?  /run is empty after a crash of the
- * machine, the directory half exchanged all the same.
+ * Is a stage of an exchange in path, or the trace of an unpacker that wrote
+ * right there?  /run is empty after a crash of the machine, the directory is
+ * not.
  */
 static bool
 staged(const char *path)
@@ -195,13 +197,14 @@ staged(const char *path)
 	if ((dir = opendir(path)) == NULL)
 		return false;
 	while (!found && (d = readdir(dir)) != NULL)
-		found = str_begins(d->d_name, ".cala-restore-");
+		found = str_begins(d->d_name, ".cala-restore-") ||
+		    fs_leftover(d->d_name);
 	closedir(dir);
 	return found;
 }
 
 static bool
-half_swapped(const char *path)
+unfinished(const char *path)
 {
 	char *parent = strdup(path), *slash;
 	bool found = staged(path);
@@ -230,12 +233,11 @@ recover(const struct job_env *env, const struct conf_server *srv,
 	file_of(l, "state", name);
 	buf_init(&b, STATE_MAX);
 	if (file_slurp(&b, l->dirfd, name, &own) == -1) {
-		if (own.code != CALA_NOTFOUND)
+		if (own.code != CALA_NOTFOUND) {
 			*e = own;
-		else if (srv->path == NULL || !half_swapped(srv->path) ||
-		    finish_swap(env, l, srv->path, e) == 0)
-			ret = 0;
-		goto out;
+			goto out;
+		}
+		goto path;
 	}
 	/* Written whole or not at all, by us alone. */
 	if ((j = json_parse(b.p, b.len, name, e)) == NULL)
@@ -255,7 +257,10 @@ recover(const struct job_env *env, const struct conf_server *srv,
 		}
 	}
 	state_clear(l);
-	ret = 0;
+path:
+	if (srv->path == NULL || !unfinished(srv->path) ||
+	    finish_swap(env, l, srv->path, e) == 0)
+		ret = 0;
 out:
 	json_decref(j);
 	buf_fini(&b);

@@ -108,6 +108,34 @@ tree() {
 	[ "$status" -eq 2 ]
 }
 
+@test "a directory that a container holds is swapped inside, and it sees that" {
+	[ "$(id -u)" = 0 ] || skip "only root can mount"
+	# A name with what mountinfo has to escape.
+	mkdir "with space" "mnt"
+	mv srv "with space/srv"
+	sed -i "s,^path = .*,path = $PWD/with space/srv," cala.conf
+	mkfifo ready
+	unshare -m --propagation private sh -c \
+		'mount --bind "with space/srv" mnt && echo ok >ready && exec sleep 600' &
+	holder=$!
+	[ "$(timeout 20 cat ready)" = ok ] || skip "no mounts here"
+	echo mine >"with space/srv/extra"
+	ino=$(stat -c %i "with space/srv")
+	run --separate-stderr cala restore survival latest --truncate -v
+	[ "$(stat -c %i "with space/srv")" = "$ino" ]
+	inside=$(ls -A "/proc/$holder/root$PWD/mnt")
+	kill $holder
+	wait $holder || true
+	[ "$status" -eq 0 ]
+	[[ $stderr == *"process $holder"* ]]
+	grep -qx server.properties <<<"$inside"
+	run ! grep -qx extra <<<"$inside"
+	# Nobody holds it any more: in one step again.
+	cala restore --discard-old survival
+	cala restore survival latest --truncate
+	[ "$(stat -c %i "with space/srv")" != "$ino" ]
+}
+
 @test "a driver's own restore is used where the place is empty" {
 	[ -n "${toydir:-}" ] || skip "this one has none"
 	run --separate-stderr cala restore survival latest --to new -v -v
@@ -161,6 +189,26 @@ tree() {
 	[ ! -e new ]
 }
 
+@test "damage that shows only at the end is found before a file is touched" {
+	[ -z "${toydir:-}" ] || skip "a toy"
+	need bzip2 xz lz4
+	echo mine >srv/server.properties
+	tree srv >now
+	put() { cala-local put -c local -s "$sid"; }
+	tar -C srv -cf t.tar .
+	for how in cat 'gzip -n' 'xz -T1' bzip2 'zstd -q' lz4; do
+		rm -f keep/*
+		# shellcheck disable=SC2086
+		$how <t.tar | put >/dev/null
+		f=$(ls keep/*.tar* | head -1)
+		printf X | dd of="$f" bs=1 conv=notrunc status=none \
+			seek=$(($(stat -c %s "$f") * 4 / 5))
+		run --separate-stderr cala restore survival latest
+		[ "$status" -eq 14 ]
+		tree srv | diff now -
+	done
+}
+
 @test "a server that is gone from here is restored by its UUID with --to" {
 	cp cala.conf other.conf
 	sed -i '1,4d' other.conf
@@ -199,6 +247,70 @@ tree() {
 	# that nobody can tell whose it is: harmless.
 	[ -z "$(find . -name '.cala-*' ! -empty)" ]
 	[ ! -e run/$sid.state ]
+}
+
+# killed: SIGKILL an unpacker that writes right into srv, with a temporary file
+# in it; its archive stays on descriptor 7.
+killed() {
+	local i
+	mkdir -p srv/deep/er
+	head -c 3000000 /dev/urandom >big
+	mkfifo f
+	cala-unpack -C srv <f >/dev/null 2>&1 &
+	pid=$!
+	exec 7>f
+	tar --transform 's,^,deep/er/,' -cf - big | head -c 1500000 >&7
+	for i in $(seq 300); do
+		[ -z "$(find srv/deep/er -name '.cala.*')" ] || break
+		sleep 0.1
+	done
+	[ -n "$(find srv/deep/er -name '.cala.*')" ]
+	[ -n "${alive:-}" ] || kill -KILL $pid
+	[ -n "${alive:-}" ] || wait $pid || true
+}
+
+@test "after KILL the next backup removes what the restore had begun to write" {
+	killed
+	exec 7>&-
+	[ -n "$(find srv -name '.cala*')" ]
+	# What looks alike but is not named by a trace is nobody's but yours,
+	# and what could be a temporary file is never part of a backup.
+	touch srv/.cala.0123456789abcdef.000001 srv/.cala.x srv/deep/.cala-unpack
+	second=$(cala backup survival)
+	[ "$(cd srv && find . -name '.cala*' | sort | tr '\n' ' ')" = \
+		"./.cala.0123456789abcdef.000001 ./.cala.x ./deep/.cala-unpack " ]
+	cala ls survival "$second" -R --json | jq -r .path >names
+	grep -qxF .cala.x names
+	grep -qxF deep/.cala-unpack names
+	run ! grep -F .cala.0123456789abcdef names
+}
+
+@test "after KILL the next restore removes what the last had begun to write" {
+	killed
+	exec 7>&-
+	rm srv/server.properties
+	cala restore survival "$id" server.properties
+	[ -f srv/server.properties ]
+	[ -z "$(find srv -name '.cala*')" ]
+	# and so does the unpacker alone
+	rm f
+	killed
+	exec 7>&-
+	cala-unpack -C srv --recover
+	[ -z "$(find srv -name '.cala*')" ]
+}
+
+@test "what a living unpacker writes is left to it" {
+	alive=1
+	killed
+	cala backup survival >/dev/null
+	cala-unpack -C srv --recover
+	[ -n "$(find srv/deep/er -name '.cala.*')" ]
+	tar --transform 's,^,deep/er/,' -cf - big | tail -c +1500001 >&7
+	exec 7>&-
+	wait $pid
+	cmp big srv/deep/er/big
+	[ -z "$(find srv -name '.cala*')" ]
 }
 
 @test "a restore waits for nobody: a running backup's lock is 11" {
