@@ -462,6 +462,19 @@ feed_extents(struct extract *x, struct file *f, const struct entry *en,
 	return 0;
 }
 
+/* Blocks that are there already need not be written again. */
+static bool
+share(struct extract *x, struct file *f, struct content *c)
+{
+	int r;
+
+	if (x->no_clone)
+		return false;
+	r = fs_content_clone(c, f->fd);
+	x->no_clone = r == -1;
+	return r == 0;
+}
+
 static int
 large(struct extract *x, struct dir *d, const struct entry *en,
     struct content *c, struct err *e)
@@ -477,8 +490,11 @@ large(struct extract *x, struct dir *d, const struct entry *en,
 		return x_trouble(x, e);
 	}
 	f->refs = 1;
-	ret = en->sparse ? feed_extents(x, f, en, c, e) :
-	    feed(x, f, c, 0, en->size, e);
+	if (share(x, f, c))
+		ret = 0;
+	else
+		ret = en->sparse ? feed_extents(x, f, en, c, e) :
+		    feed(x, f, c, 0, en->size, e);
 	if (ret == -1)
 		f->failed = true;
 	f->fed = true;

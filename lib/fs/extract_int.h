@@ -99,6 +99,7 @@ struct extract {
 	struct log *log;
 	int root;
 	bool privileged;
+	bool no_clone;          /* the content lies on another file system */
 	/* directories */
 	bool walk;
 	struct dir *dir[EXT_DIRS];

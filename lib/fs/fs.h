@@ -23,6 +23,8 @@ struct fs_walk {
 	unsigned jobs;                  /* read-ahead threads; 0: by measure */
 	uint64_t limit_read;            /* bytes per second; 0: none */
 	const char *prefix;             /* put in front of every path, or NULL */
+	bool match_prefix;              /* the rules see it, too */
+	bool bare;                      /* what files are, not what they hold */
 	bool keep_cache;                /* do not drop what we read from it */
 	/*
 	 * NULL, or: a file that its known() takes is not opened: the entry has
@@ -44,11 +46,19 @@ struct fs_walked {
  * directory yields that one entry (under prefix or its last component).  Files
  * are padded or cut to the announced size; unreadable, vanished and shrunk ones
  * are warnings.  Hard links: the first name in order is the file, later ones
- * ENTRY_HARDLINK.  Sockets are left out, with a step message.
+ * ENTRY_HARDLINK.  Sockets are left out, with a step message.  bare: no file is
+ * opened, next() gives no content, no xattrs, no map of holes.
  */
 struct reader *fs_reader(int, const char *, const struct fs_walk *,
     struct log *, struct err *);
 void fs_reader_facts(struct reader *, struct fs_walked *);
+
+/*
+ * fs_content_clone(c, fd): make the empty file fd share the blocks of the file
+ * that c stands at the beginning of (reflink), in place of reading it.  0; 1:
+ * not this one; -1: these two file systems never can.  fd is empty but for 0.
+ */
+int fs_content_clone(struct content *, int);
 
 struct fs_extract {
 	unsigned jobs;                  /* writer threads; 0: default 2 */

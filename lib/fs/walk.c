@@ -423,6 +423,8 @@ give_item(struct walk *w, struct wdir *d, struct item *it,
 		break;
 	case ENTRY_FILE:
 		en->size = (uint64_t)it->st.st_size;
+		if (w->how.bare)
+			break;
 		map_holes(w, it);
 		wcontent_begin(w, d, it);
 		*content = &w->content.c;
@@ -568,7 +570,8 @@ open_single(struct walk *w, int dirfd, const char *name, struct err *e)
 	if (w->root->fd == -1)
 		return err_sys(e, "open the directory of %s", str_q(name));
 	if (w->how.match != NULL &&
-	    match_path(w->how.match, entry_name(name), false) != MATCH_KEEP)
+	    match_path(w->how.match, w->how.match_prefix ? w->prefix :
+	    entry_name(name), false) != MATCH_KEEP)
 		w->root->excluded = 1;
 	else if (dir_add_name(w->root, kind, name) == -1)
 		return err_oom(e);

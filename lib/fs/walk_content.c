@@ -7,7 +7,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -197,6 +199,26 @@ wcontent_reopen(struct content *base, struct err *e)
 static const struct content_ops wcontent_ops = {
 	wcontent_read, wcontent_skip, wcontent_reopen
 };
+
+int
+fs_content_clone(struct content *base, int fd)
+{
+	struct wcontent *c = (struct wcontent *)base;
+	struct stat st;
+
+	if (base == NULL || base->ops != &wcontent_ops || base->pos != 0 ||
+	    c->it->fd == -1)
+		return 1;
+	if (ioctl(fd, FICLONE, c->it->fd) == -1)
+		return errno == EXDEV || errno == EOPNOTSUPP ||
+		    errno == ENOTTY ? -1 : 1;
+	/* It may have grown or shrunk since it was announced. */
+	if (fstat(fd, &st) == -1 || (uint64_t)st.st_size != base->size)
+		return ftruncate(fd, 0) == -1 ? -1 : 1;
+	base->pos = base->size;
+	check(c);
+	return 0;
+}
 
 void
 wcontent_begin(struct walk *w, const struct wdir *dir, struct item *it)

@@ -205,6 +205,12 @@ dir_list(struct wdir *d, size_t max)
 	ssize_t n = 0, i;
 
 	buf_init(&path, 2 * ENTRY_PATH_MAX);
+	if (d->w->how.match_prefix && d->w->prefix[0] != '\0' &&
+	    (buf_str(&path, d->w->prefix) == -1 ||
+	    (d->parent != NULL && buf_chr(&path, '/') == -1))) {
+		d->list_why = ENOMEM;
+		goto out;
+	}
 	if (d->w->how.match != NULL && (dir_path(d, &path) == -1 ||
 	    (path.len > 0 && buf_chr(&path, '/') == -1))) {
 		d->list_why = ENOMEM;

@@ -247,7 +247,7 @@ load_other(struct walk *w, struct item *it, int dirfd)
 	} else {
 		if (it->kind == ENTRY_SYMLINK)
 			it->target = read_target(fd, &it->why);
-		if (w->how.xattrs)
+		if (w->how.xattrs && !w->how.bare)
 			it->xattrs = walk_xattrs(fd, true, &it->xattr_why);
 	}
 	if (fd != -1)
@@ -272,7 +272,7 @@ slot_load(struct job *j)
 	    s->used <= SLOT_BYTES - SMALL) {
 		it = &s->item[s->loaded++];
 		used = s->used;
-		if (it->kind == ENTRY_FILE)
+		if (it->kind == ENTRY_FILE && !s->w->how.bare)
 			load_file(s, it, s->dir->fd);
 		else
 			load_other(s->w, it, s->dir->fd);

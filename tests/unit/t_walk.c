@@ -786,6 +786,43 @@ limited(void **state)
 	rate_free(r);
 }
 
+/* A part of a tree, under the rules of the whole; and without contents. */
+static void
+part(void **state)
+{
+	struct err e = ERR_INIT;
+	struct fs_walk how = { .prefix = "a/b", .match_prefix = true,
+	    .bare = true };
+	struct match *m = match_new(&e);
+	const struct entry *en;
+	struct content *c = NULL;
+	struct reader *r;
+
+	(void)state;
+	assert_int_equal(mkdirat(top, "b", 0755), 0);
+	assert_int_equal(mkdirat(top, "b/c", 0755), 0);
+	put("b/c/gone", "1234", 4);
+	put("b/c/kept", "12345", 5);
+	put("b/top", "1", 1);
+	assert_int_equal(match_add(m, "/a/b/c/gone", 11, &e), 0);
+	assert_int_equal(match_add(m, "/c/kept", 7, &e), 0);
+	assert_int_equal(match_add(m, "/a/b/top", 8, &e), 0);
+	how.match = m;
+	assert_non_null((r = fs_reader(top, "b", &how, &the_log, &e)));
+	want(r, 'd', "a/b", NULL);
+	want(r, 'd', "a/b/c", NULL);
+	en = want(r, 'f', "a/b/c/kept", &c);
+	assert_int_equal(en->size, 5);
+	assert_null(c);
+	assert_int_equal(reader_next(r, &en, &c, &e), 0);
+	reader_close(r);
+	how.prefix = "a/b/top";
+	assert_non_null((r = fs_reader(top, "b/top", &how, &the_log, &e)));
+	assert_int_equal(reader_next(r, &en, &c, &e), 0);
+	reader_close(r);
+	match_free(m);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int
@@ -795,6 +832,7 @@ main(void)
 		T(types), T(acl), T(sparse), T(many_holes), T(changing),
 		T(racing), T(vanishing), T(unreadable), T(deep), T(moved),
 		T(wide), T(rules), T(single), T(mounts), T(limited),
+		T(part),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
