@@ -137,6 +137,7 @@ out:
 int
 verb_restore(struct run *r, struct err *e)
 {
+	struct record rec;
 	int empty;
 
 	if (r->d->restore == NULL) {
@@ -144,6 +145,9 @@ verb_restore(struct run *r, struct err *e)
 		return err_hint(e, "%s get … | cala-unpack --to DIR",
 		    r->d->name);
 	}
+	if (backup_find(r, &rec, e) == -1)
+		return -1;
+	record_fini(&rec);
 	if ((empty = file_empty(AT_FDCWD, r->call.dir, e)) == -1)
 		return -1;
 	if (empty == 0)

@@ -1,0 +1,267 @@
+/*
+ * snap_put: a directory becomes a snapshot.
+ *
+ * U/ gets its files, all of them synced, and then the snapshot is made: that is
+ * the commit.  What is counted in it afterwards is added to the record.
+ */
+
+#include "driver/snap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/str.h"
+#include "base/when.h"
+#include "entry/match.h"
+#include "snap/view.h"
+
+struct put {
+	struct snap s;
+	struct snap_volume vol;
+	struct record *rec;
+	struct match *match;
+	bool made;              /* U/ is ours */
+	bool taken;             /* the snapshot is there */
+};
+
+/* --exclude-from: into the rules and the record. */
+static int
+read_rules(struct put *p, struct err *e)
+{
+	const char *from = p->s.call->exclude_from;
+	size_t i;
+	int r;
+
+	if ((p->match = match_new(e)) == NULL)
+		return -1;
+	if (from == NULL)
+		return 0;
+	r = match_add_file(p->match, AT_FDCWD, from, SNAP_IGNORED,
+	    p->s.call->log, e);
+	if (r == 1)
+		return err_set(e, CALA_NOTFOUND, "%s: no such file",
+		    str_q(from));
+	for (i = 0; r == 0 && i < match_count(p->match); i++)
+		if (str_utf8(match_rule(p->match, i),
+		    strlen(match_rule(p->match, i))))
+			r = record_push(&p->rec->ignored, &p->rec->nignored,
+			    match_rule(p->match, i), RECORD_IGNORED, e);
+	return r;
+}
+
+static int
+write_rules(struct put *p, int dir, struct err *e)
+{
+	struct afile f = AFILE_INIT;
+	struct buf b;
+	size_t i;
+	int ret = -1;
+
+	buf_init(&b, SNAP_IGNORED);
+	for (i = 0; i < match_count(p->match); i++) {
+		buf_str(&b, match_rule(p->match, i));
+		buf_chr(&b, '\n');
+	}
+	if (buf_failed(&b, e) == -1 || afile_open(&f, dir, "ignored", e) == -1)
+		goto out;
+	if (file_write_all(f.fd, b.p, b.len) == -1)
+		err_sys(e, "write ignored");
+	else
+		ret = afile_commit(&f, 0600, 0, e);
+out:
+	afile_abort(&f);
+	buf_fini(&b);
+	return ret;
+}
+
+/* All the warnings so far belong to the backup. */
+static int
+take_warnings(struct put *p, struct err *e)
+{
+	struct log *log = p->s.call->log;
+	struct record *rec = p->rec;
+	size_t i;
+
+	rec->warnings_count = log_warnings(log);
+	rec->complete = rec->warnings_count == 0;
+	for (i = rec->nwarnings; i < log->nkept; i++)
+		if (record_push(&rec->warnings, &rec->nwarnings,
+		    log->kept[i], RECORD_WARNINGS, e) == -1)
+			return -1;
+	return 0;
+}
+
+static int
+not_taken(struct put *p, struct err *e)
+{
+	const char *uuid = p->rec->uuid;
+	int r = p->s.kind->stored(&p->s, uuid, e);
+
+	if (r == 1)
+		return err_set(e, CALA_EXISTS, "backup %s exists already",
+		    uuid);
+	return r;
+}
+
+/* Under the lock: nobody else makes or removes a backup meanwhile. */
+static int
+take(struct put *p, struct err *e)
+{
+	struct snap *s = &p->s;
+	const char *uuid = p->rec->uuid;
+	int dir = -1, ret = -1;
+
+	if (snap_lock(s, e) == -1 || not_taken(p, e) == -1 ||
+	    s->kind->before(s, &p->vol, -1, e) == -1)
+		goto out;
+	/* What a deletion by Wings, or a killed run, left under this name. */
+	if (mkdirat(s->dirfd, uuid, 0700) == -1 && (errno != EEXIST ||
+	    snap_clear(s, uuid, e) == -1 ||
+	    mkdirat(s->dirfd, uuid, 0700) == -1)) {
+		if (e->code == 0)
+			err_sys(e, "%s/%s", str_q(s->path), uuid);
+		goto out;
+	}
+	p->made = true;
+	if ((dir = snap_folder(s, uuid, e)) == -1 ||
+	    write_rules(p, dir, e) == -1 ||
+	    s->kind->before(s, &p->vol, dir, e) == -1 ||
+	    snap_save(s, p->rec, e) == -1)
+		goto out;
+	if (fsync(s->dirfd) == -1) {
+		err_sys(e, "sync %s", str_q(s->path));
+		goto out;
+	}
+	if (s->kind->create(s, &p->vol, dir, p->rec, e) == -1)
+		goto out;
+	p->taken = true;
+	ret = 0;
+out:
+	if (dir != -1)
+		close(dir);
+	/* Counting takes its time: others may work meanwhile. */
+	snap_unlock(s);
+	return ret;
+}
+
+static int
+count(struct put *p, struct err *e)
+{
+	struct view_how how = { .match = match_count(p->match) > 0 ?
+	    p->match : NULL, .jobs = p->s.call->jobs };
+	struct snap_root root = { -1, CLONE_INIT };
+	struct view_counted c;
+	int ret;
+
+	if (p->s.kind->open(&p->s, p->rec->uuid, &root, e) == -1)
+		return -1;
+	ret = view_count(root.fd, &how, p->s.call->log, &c, e);
+	p->s.kind->close(&p->s, &root);
+	if (ret == -1)
+		return err_ctx(e, "count what is in the snapshot");
+	if (c.entries == 0 && c.excluded > 0)
+		return err_set(e, CALA_INCOMPLETE, "the rules leave out "
+		    "everything; nothing stored");
+	p->rec->has_files = p->rec->has_size = true;
+	p->rec->files = c.files;
+	p->rec->size = c.bytes;
+	return 0;
+}
+
+/* The backup could be seen already: somebody may have named or locked it. */
+static int
+merge(struct put *p, struct err *e)
+{
+	struct record now;
+	int r = snap_recorded(&p->s, p->rec->uuid, &now, e), ret = -1;
+
+	if (r == -1)
+		return -1;
+	if (r == 0)
+		return err_set(e, CALA_FAIL, "backup %s was removed before it "
+		    "was complete", p->rec->uuid);
+	p->rec->locked = now.locked;
+	if (record_set(&p->rec->name, now.name, e) == 0 &&
+	    record_set(&p->rec->group, now.group, e) == 0)
+		ret = 0;
+	record_fini(&now);
+	return ret;
+}
+
+static int
+finish(struct put *p, struct err *e)
+{
+	struct snap *s = &p->s;
+
+	if (count(p, e) == -1 || take_warnings(p, e) == -1 ||
+	    snap_lock(s, e) == -1 || merge(p, e) == -1 ||
+	    s->kind->sum(s, p->rec->uuid, p->rec, e) == -1)
+		return -1;
+	if (p->rec->locked && s->kind->hold(s, p->rec->uuid, false, e) == -1)
+		return -1;
+	p->rec->completed = when_now();
+	if (snap_save(s, p->rec, e) == -1 ||
+	    s->kind->remember(s, p->rec, e) == -1)
+		return -1;
+	return p->rec->locked ? s->kind->hold(s, p->rec->uuid, true, e) : 0;
+}
+
+static void
+undo(struct put *p)
+{
+	struct err own = ERR_INIT;
+	const char *uuid = p->rec->uuid;
+
+	if (p->s.lock == -1 && (p->made || p->taken))
+		(void)snap_lock(&p->s, &own);
+	err_clear(&own);
+	if (p->taken) {
+		(void)p->s.kind->hold(&p->s, uuid, false, &own);
+		err_clear(&own);
+		if (p->s.kind->destroy(&p->s, uuid, &own) == -1) {
+			log_warn(p->s.call->log, "backup %s stays, although it "
+			    "failed: %s", uuid, own.msg);
+			return;
+		}
+	}
+	if (p->made && snap_clear(&p->s, uuid, &own) == -1)
+		log_step(p->s.call->log, "%s", own.msg);
+}
+
+int
+snap_put(struct driver_call *call, struct err *e)
+{
+	struct put p;
+	size_t swept = 0;
+	int ret = -1;
+
+	memset(&p, 0, sizeof(p));
+	p.rec = call->record;
+	p.vol.fd = -1;
+	if (snap_begin(call, true, &p.s, e) == -1)
+		return -1;
+	if (p.s.kind->volume(&p.s, &p.vol, e) == -1 ||
+	    read_rules(&p, e) == -1 ||
+	    p.s.kind->sweep(&p.s, &swept, e) == -1 ||
+	    p.s.kind->nested(&p.s, &p.vol, e) == -1 ||
+	    take_warnings(&p, e) == -1)
+		goto out;
+	if (take(&p, e) == 0)
+		ret = finish(&p, e);
+	if (ret == -1)
+		undo(&p);
+out:
+	if (p.vol.fd != -1)
+		close(p.vol.fd);
+	free(p.vol.dataset);
+	match_free(p.match);
+	snap_end(&p.s);
+	return ret;
+}
