@@ -219,18 +219,20 @@ struct sink *s3_upload(struct s3 *, const char *, struct s3_upload *,
 /*
  * s3_download(s, key, o, e): the bytes [off, off + len) in order, parallel
  * ranges of one generation of the object (If-Match), resumed after a cut.
- * CALA_NOTFOUND, CALA_INTEGRITY when the object changed or a checksum that the
- * store keeps does not match at the end.
+ * CALA_NOTFOUND; CALA_EXISTS when it is not what o->etag says;
+ * CALA_INTEGRITY when the object changed meanwhile, or, of a whole object, a
+ * checksum that the store keeps does not match: that is the last read's answer.
  * s3_ranged(s, key, etag, size, e): random access; etag and size as from HEAD
- * or a list (NULL, 0: asks).  fetched counts.
+ * or a list (NULL, 0: asks).  fetched counts what came over the network.
  */
 struct s3_download {
 	uint64_t off, len;              /* len UINT64_MAX: to the end */
 	const char *etag, *version;     /* NULL: whatever is there */
-	/* known after the first byte or s3_download's return */
-	uint64_t total;
-	char got_etag[S3_ETAG];
-	const char *verified;           /* at the end */
+	bool no_verify;                 /* of a whole object */
+	/* known when s3_download returns */
+	uint64_t total;                 /* of the object */
+	char got_etag[S3_ETAG], got_version[S3_ID];
+	const char *verified;           /* at the end; NULL: nothing to prove */
 };
 struct source *s3_download(struct s3 *, const char *, struct s3_download *,
     struct err *);
