@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -251,6 +252,35 @@ recorded(int dirfd, const struct local_file *f, struct record *rec,
 	return ret;
 }
 
+/*
+ * Does the unreadable record of f say all the same that it is another server's?
+ * A guess, good enough for whom to alarm and for nothing else.
+ */
+static bool
+others(const struct driver_call *call, int dirfd, const struct local_file *f)
+{
+	static const char key[] = "\"server\"";
+	struct err ignored = ERR_INIT;
+	char name[LOCAL_NAME], uuid[UUID_TEXT];
+	const char *p;
+	bool yes = false;
+	struct buf b;
+
+	if (call->server[0] == '\0')
+		return false;
+	buf_init(&b, RECORD_MAX);
+	snprintf(name, sizeof(name), "%s.json", f->uuid);
+	if (file_slurp(&b, dirfd, name, &ignored) == 0 &&
+	    (p = strstr(b.p, key)) != NULL) {
+		p += sizeof(key) - 1;
+		p += strspn(p, " \t\r\n:\"");
+		snprintf(uuid, sizeof(uuid), "%s", p);
+		yes = uuid_ok(uuid) && strcasecmp(uuid, call->server) != 0;
+	}
+	buf_fini(&b);
+	return yes;
+}
+
 int
 local_record(struct driver_call *call, int dirfd, const struct local_file *f,
     struct record *rec, struct err *e)
@@ -258,7 +288,9 @@ local_record(struct driver_call *call, int dirfd, const struct local_file *f,
 	struct err why = ERR_INIT;
 	int r = recorded(dirfd, f, rec, &why);
 
-	if (r == -1)
+	if (r == -1 && others(call, dirfd, f))
+		log_step(call->log, "%s (another server's)", why.msg);
+	else if (r == -1)
 		log_warn(call->log, "%s", why.msg);
 	return r == 1 ? 0 : foreign(call, f, rec, e);
 }

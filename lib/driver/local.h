@@ -67,7 +67,8 @@ int local_scan(int, struct local_file **, size_t *, struct err *);
 /*
  * local_record(call, dirfd, f, rec, e): the record beside f, or what the file
  * itself tells when there is none (foreign).  An unreadable record is a
- * warning: the backup is still there.  rec is initialised here.
+ * warning, unless it is plainly another server's than call->server: the backup
+ * is still there.  rec is initialised here.
  * local_save(dirfd, rec, e): write U.json, whole or not at all.
  */
 int local_record(struct driver_call *, int, const struct local_file *,

@@ -340,6 +340,19 @@ killed() {
 	[ -f srv/world/region/r.0.0.mca ]
 	run --separate-stderr cala status survival
 	[ "$status" -eq 3 ]
+	# Damaged, but plainly not ours: that is for the other one to know.
+	other=11111111-aaaa-4bbb-8ccc-000000000001
+	echo "{\"v\":1,\"uuid\":\"$id\",\"server\":\"$other\",\"na" >"keep/$id.json"
+	run --separate-stderr cala status survival
+	[ "$status" -eq 0 ]
+	[ -z "$stderr" ]
+	run --separate-stderr cala list "$other"
+	[ "$status" -eq 3 ]
+	run --separate-stderr cala list
+	[ "$status" -eq 3 ]
+	echo "{\"server\": \"$sid\", bad" >"keep/$id.json"
+	run --separate-stderr cala status survival
+	[ "$status" -eq 3 ]
 }
 
 @test "--truncate looks for room for both trees before it writes" {
