@@ -4,7 +4,8 @@
 /*
  * The parts of extract among themselves.
  *
- * extract.c         the writer: order, jobs, files
+ * extract.c         the writer: order, jobs
+ * extract_file.c    files: made, filled, named
  * extract_dir.c     directories beneath the root, a bounded cache of them
  * extract_meta.c    owners, attributes, modes, times; links and devices
  * extract_later.c   what directories get when everything else is done
@@ -153,6 +154,14 @@ void trace_end(struct extract *);
 void x_temp(struct extract *, char [X_TEMP]);
 /* x_place(x, dir, tmp, name, e): rename, replacing only when allowed. */
 int x_place(struct extract *, int, const char *, const char *, struct err *);
+/*
+ * x_begin(f, e): make the file under a temporary name.  x_run(job): fill the
+ * files of a slot.  x_drop(f): one reference less; the last one names the file,
+ * or removes what there is of it.
+ */
+int  x_begin(struct file *, struct err *);
+void x_run(struct job *);
+void x_drop(struct file *);
 
 /*
  * dirs_get(x, path, &dir, e): the directory path, made with its parents where

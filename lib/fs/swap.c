@@ -22,7 +22,6 @@
 #include "base/str.h"
 #include "fs/extract.h"
 
-#define MARK ".cala-restore-to"         /* in DIR.part: ours to remove */
 
 enum { LEFT_OVER = 10 };        /* seconds a killed run may need to unwind */
 
@@ -34,8 +33,8 @@ shut(int fd)
 	return -1;
 }
 
-static void
-release(struct swap *s)
+void
+swap_release(struct swap *s)
 {
 	shut(s->journal);
 	shut(s->tree);
@@ -116,8 +115,8 @@ out:
 	return ret;
 }
 
-static int
-open_parent(const struct swap *s, struct err *e)
+int
+swap_parent(const struct swap *s, struct err *e)
 {
 	char *parent = strndup(s->path, s->name == NULL ? 0 :
 	    strlen(s->path) - strlen(s->name));
@@ -131,8 +130,8 @@ open_parent(const struct swap *s, struct err *e)
 	return fd;
 }
 
-static struct swap *
-blank(const char *path, const char *id, struct log *log, struct err *e)
+struct swap *
+swap_blank(const char *path, const char *id, struct log *log, struct err *e)
 {
 	struct swap *s = calloc(1, sizeof(*s));
 
@@ -150,7 +149,7 @@ blank(const char *path, const char *id, struct log *log, struct err *e)
 		snprintf(s->work, sizeof(s->work), ".cala-restore-%s", s->id);
 		return s;
 	}
-	release(s);
+	swap_release(s);
 	return NULL;
 }
 
@@ -233,16 +232,16 @@ out:
 	return yes;
 }
 
-static int
-open_sub(int at, const char *name)
+int
+swap_sub(int at, const char *name)
 {
 	return openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
 	    O_CLOEXEC);
 }
 
 /* A folder of ours that nobody else could have filled. */
-static bool
-ours(int fd)
+bool
+swap_ours(int fd)
 {
 	struct stat st;
 
@@ -282,7 +281,7 @@ make_work(struct swap *s, struct err *e)
 
 	if (make_folder(s, e) == -1)
 		return -1;
-	if ((s->dir = open_sub(s->home, s->work)) == -1) {
+	if ((s->dir = swap_sub(s->home, s->work)) == -1) {
 		err_sys(e, "stage in %s", s->work);
 		(void)unlinkat(s->home, s->work, AT_REMOVEDIR);
 		return -1;
@@ -291,20 +290,20 @@ make_work(struct swap *s, struct err *e)
 		goto fail;
 	/* Whoever finds it locked leaves it alone: we are at work. */
 	if (flock(s->dir, LOCK_EX | LOCK_NB) == -1 ||
-	    fstat(s->dir, &st) == -1 || !ours(s->dir))
+	    fstat(s->dir, &st) == -1 || !swap_ours(s->dir))
 		goto fail;
 	s->journal = openat(s->dir, "journal", O_WRONLY | O_APPEND | O_CREAT |
 	    O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (s->journal == -1 || mkdirat(s->dir, "tree", 0700) == -1 ||
-	    (s->tree = open_sub(s->dir, "tree")) == -1)
+	    (s->tree = swap_sub(s->dir, "tree")) == -1)
 		goto fail;
 	return 0;
 fail:
 	return err_sys(e, "stage in %s", s->work);
 }
 
-static void
-drop_work(struct swap *s)
+void
+swap_drop(struct swap *s)
 {
 	if (s->dir == -1)
 		return;
@@ -317,8 +316,8 @@ drop_work(struct swap *s)
 }
 
 /* HOME/.cala-old-ID as people can find it, and the stage. */
-static int
-name_folders(struct swap *s, struct err *e)
+int
+swap_name(struct swap *s, struct err *e)
 {
 	size_t n = strlen(s->path) - (s->whole ? strlen(s->name) + 1 : 0);
 
@@ -344,7 +343,7 @@ stage_whole(struct swap *s, struct err *e)
 	struct stat v, p;
 	bool exists = s->target != -1;
 
-	if ((s->home = open_parent(s, e)) == -1)
+	if ((s->home = swap_parent(s, e)) == -1)
 		return -1;
 	s->whole = true;
 	if (exists && (fstat(s->target, &v) == -1 || fstat(s->home, &p) == -1 ||
@@ -352,13 +351,13 @@ stage_whole(struct swap *s, struct err *e)
 		return 1;
 	if (make_work(s, e) == -1) {
 		if (s->dir != -1)
-			drop_work(s);
+			swap_drop(s);
 		/* A parent we may not write to: V itself may do. */
 		return exists && (e->sys == EACCES || e->sys == EROFS ||
 		    e->sys == EPERM) ? 1 : -1;
 	}
 	if (exists && !exchanges(s->dir)) {
-		drop_work(s);
+		swap_drop(s);
 		return 1;
 	}
 	return 0;
@@ -411,7 +410,7 @@ swap_open(const char *path, const struct swap_how *how, struct log *log,
 	int k = 1;
 
 	if (swap_recover(path, log, e) == -1 ||
-	    (s = blank(path, how->id, log, e)) == NULL)
+	    (s = swap_blank(path, how->id, log, e)) == NULL)
 		return NULL;
 	s->target = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->target == -1 && errno != ENOENT) {
@@ -437,7 +436,7 @@ swap_open(const char *path, const struct swap_how *how, struct log *log,
 			goto fail;
 	}
 	if (dress_root(s, s->target != -1 ? s->target : s->home, e) == -1 ||
-	    name_folders(s, e) == -1 || room(s->dir, how->need, path, e) == -1 ||
+	    swap_name(s, e) == -1 || room(s->dir, how->need, path, e) == -1 ||
 	    journal_begin(s, e) == -1)
 		goto fail;
 	if (fsync(s->dir) == -1 || fsync(s->home) == -1) {
@@ -485,12 +484,12 @@ open_part(struct swap *s, struct err *e)
 
 	if (mkdirat(s->home, s->work, 0700) == -1 && errno != EEXIST)
 		return err_sys(e, "create %s", str_q(s->work));
-	if ((s->dir = open_sub(s->home, s->work)) == -1)
+	if ((s->dir = swap_sub(s->home, s->work)) == -1)
 		return err_sys(e, "%s", str_q(s->work));
 	if (flock(s->dir, LOCK_EX | LOCK_NB) == -1)
 		return err_set(e, CALA_LOCKED,
 		    "%s: another restore is writing there", str_q(s->work));
-	fd = openat(s->dir, MARK, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW |
+	fd = openat(s->dir, SWAP_MARK, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW |
 	    O_CLOEXEC, 0600);
 	if (fd == -1)
 		return err_sys(e, "%s", str_q(s->work));
@@ -524,7 +523,7 @@ clear_part(struct swap *s, struct err *e)
 	int fd, ret = -1;
 
 again:
-	if ((fd = open_sub(s->home, s->work)) == -1)
+	if ((fd = swap_sub(s->home, s->work)) == -1)
 		return errno == ENOENT ? 0 : err_sys(e, "%s", str_q(s->work));
 	if (!lock_soon(fd)) {
 		err_set(e, CALA_LOCKED, "%s: another restore is writing there",
@@ -534,7 +533,7 @@ again:
 		goto again;
 	} else if (unlinkat(s->home, s->work, AT_REMOVEDIR) == 0) {
 		ret = 0;
-	} else if (fstatat(fd, MARK, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
+	} else if (fstatat(fd, SWAP_MARK, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
 	    !S_ISREG(st.st_mode) || st.st_uid != geteuid()) {
 		err_set(e, CALA_EXISTS, "%s: exists and is not ours to remove",
 		    str_q(s->work));
@@ -553,7 +552,7 @@ struct swap *
 swap_to(const char *path, const struct swap_how *how, struct log *log,
     struct err *e)
 {
-	struct swap *s = blank(path, how->id, log, e);
+	struct swap *s = swap_blank(path, how->id, log, e);
 
 	if (s == NULL)
 		return NULL;
@@ -565,7 +564,7 @@ swap_to(const char *path, const struct swap_how *how, struct log *log,
 		snprintf(s->work, sizeof(s->work), "%s.part", s->name);
 	}
 	s->to = true;
-	if ((s->home = open_parent(s, e)) == -1 ||
+	if ((s->home = swap_parent(s, e)) == -1 ||
 	    empty_or_absent(s, e) == -1 || clear_part(s, e) == -1 ||
 	    open_part(s, e) == -1)
 		goto fail;
@@ -601,7 +600,7 @@ commit_to(struct swap *s, struct err *e)
 		return err_sys(e, "rename %s to %s", str_q(s->work),
 		    str_q(s->name));
 	s->committed = true;
-	(void)unlinkat(s->tree, MARK, 0);
+	(void)unlinkat(s->tree, SWAP_MARK, 0);
 	ts[0] = st.st_atim;
 	ts[1] = st.st_mtim;
 	(void)futimens(s->tree, ts);
@@ -637,8 +636,8 @@ swap_old(const struct swap *s)
 }
 
 /* The folder gets its last name, or goes when it keeps nothing. */
-static int
-finish(struct swap *s, struct err *e)
+int
+swap_finish(struct swap *s, struct err *e)
 {
 	struct timespec ts[2] = { { 0, 0 }, { 0, 0 } };
 	char name[64];
@@ -653,7 +652,7 @@ finish(struct swap *s, struct err *e)
 		s->committed = true;
 		free(s->old);
 		s->old = NULL;
-		drop_work(s);
+		swap_drop(s);
 		goto times;
 	}
 	if (!swap_step(s))
@@ -686,14 +685,14 @@ swap_advance(struct swap *s, unsigned steps, struct err *e)
 		return 1;
 	if (ret == -1) {
 		if (s->phase == PHASE_UNDONE)
-			(void)finish(s, &sub);
+			(void)swap_finish(s, &sub);
 		else if (s->phase != PHASE_STAGE)
 			s->committed = true;    /* both trees must stay */
 		return -1;
 	}
 	/* Whatever fails from here on: the old tree is in the work folder. */
 	s->committed = true;
-	return finish(s, e);
+	return swap_finish(s, e);
 }
 
 int
@@ -708,171 +707,6 @@ swap_free(struct swap *s)
 	if (s == NULL)
 		return;
 	if (!s->committed)
-		drop_work(s);
-	release(s);
-}
-
-/* What earlier runs left. */
-
-/* One folder of home.  1: dealt with, 0: not ours or not of this path. */
-static int
-recover_one(struct swap *s, const char *name, struct err *e)
-{
-	struct err sub = ERR_INIT;
-	struct stat st;
-
-	if ((s->dir = open_sub(s->home, name)) == -1 || !ours(s->dir))
-		return 0;
-	s->journal = openat(s->dir, "journal", O_WRONLY | O_APPEND |
-	    O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-	snprintf(s->work, sizeof(s->work), "%s", name);
-	snprintf(s->id, sizeof(s->id), "%s", name + strlen(".cala-restore-"));
-	if (s->journal == -1 || fstat(s->journal, &st) == -1 ||
-	    !S_ISREG(st.st_mode) || journal_load(s, &sub) == -1) {
-		if (sub.code == CALA_NOTFOUND && s->journal != -1)
-			return 0;
-		/* Inside V it is of V; beside it nobody knows. */
-		if (s->target != -1 && s->whole == false &&
-		    flock(s->dir, LOCK_EX | LOCK_NB) == 0 &&
-		    faccessat(s->dir, "old", F_OK, AT_SYMLINK_NOFOLLOW) ==
-		    -1) {
-			drop_work(s);
-			return 1;
-		}
-		return 0;
-	}
-	if (flock(s->dir, LOCK_EX | LOCK_NB) == -1)
-		return err_set(e, CALA_LOCKED,
-		    "%s: another restore is running", str_q(s->path));
-	if (s->phase == PHASE_STAGE) {
-		log_step(s->log, "%s: removing %s, never swapped",
-		    str_q(s->path), name);
-		drop_work(s);
-		return 1;
-	}
-	s->tree = open_sub(s->dir, "tree");
-	if (name_folders(s, e) == -1 || (!s->whole && s->tree == -1))
-		return err_set(e, CALA_FAIL, "%s: its tree is missing", name);
-	if (swap_run(s, e) == -1 || finish(s, e) == -1)
-		return err_ctx(e, "%s: finish the swap of %s", str_q(s->path),
-		    name);
-	log_note(s->log, "%s: an interrupted swap was %s", str_q(s->path),
-	    s->phase == PHASE_UNDONE ? "undone" : "finished");
-	return 1;
-}
-
-/* fn for every folder of home whose name begins so. */
-static int
-each(const char *path, bool inside, const char *prefix,
-    int (*fn)(struct swap *, const char *, struct err *), struct log *log,
-    struct err *e)
-{
-	struct swap *s;
-	struct dirent *d;
-	DIR *dir = NULL;
-	int fd, n = 0, k = 0;
-
-	if ((s = blank(path, NULL, log, e)) == NULL)
-		return -1;
-	fd = inside ? open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) :
-	    open_parent(s, e);
-	if (fd == -1 || (dir = fdopendir(fd)) == NULL) {
-		k = inside && errno == ENOENT ? 0 : err_sys(e, "%s",
-		    str_q(path));
-		shut(fd);
-		goto out;
-	}
-	while (k >= 0 && (d = readdir(dir)) != NULL) {
-		if (!str_begins(d->d_name, prefix) ||
-		    !uuid_ok(d->d_name + strlen(prefix)))
-			continue;
-		release(s);
-		if ((s = blank(path, NULL, log, e)) == NULL) {
-			k = -1;
-			break;
-		}
-		s->whole = !inside;
-		s->home = openat(dirfd(dir), ".", O_RDONLY | O_DIRECTORY |
-		    O_CLOEXEC);
-		s->target = inside ? openat(dirfd(dir), ".", O_RDONLY |
-		    O_DIRECTORY | O_CLOEXEC) : -1;
-		if (s->home == -1 || (inside && s->target == -1))
-			k = err_sys(e, "%s", str_q(path));
-		else
-			k = fn(s, d->d_name, e);
-		n += k == 1;
-	}
-out:
-	if (dir != NULL)
-		closedir(dir);
-	if (s != NULL)
-		release(s);
-	return k == -1 ? -1 : n;
-}
-
-/* swap_to was cut off between its rename and the end of its mark. */
-static int
-recover_to(const char *path)
-{
-	struct timespec ts[2];
-	struct stat st, mark;
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret = 0;
-
-	if (fd == -1)
-		return 0;
-	if (fstatat(fd, MARK, &mark, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    S_ISREG(mark.st_mode) && mark.st_uid == geteuid() &&
-	    fstat(fd, &st) == 0 && unlinkat(fd, MARK, 0) == 0) {
-		ts[0] = st.st_atim;
-		ts[1] = st.st_mtim;
-		(void)futimens(fd, ts);
-		ret = 1;
-	}
-	close(fd);
-	return ret;
-}
-
-int
-swap_recover(const char *path, struct log *log, struct err *e)
-{
-	int a, b, c = recover_to(path);
-
-	if ((a = each(path, false, ".cala-restore-", recover_one, log, e)) ==
-	    -1 || (b = each(path, true, ".cala-restore-", recover_one, log,
-	    e)) == -1)
-		return -1;
-	return a + b + c;
-}
-
-static int
-discard_one(struct swap *s, const char *name, struct err *e)
-{
-	struct err sub = ERR_INIT;
-	struct timespec ts[2];
-	struct stat st;
-
-	if ((s->dir = open_sub(s->home, name)) == -1 || !ours(s->dir) ||
-	    journal_load(s, &sub) == -1 || s->phase != PHASE_DONE ||
-	    fstat(s->home, &st) == -1)
-		return 0;
-	if (fs_remove(s->home, name) == -1)
-		return err_sys(e, "remove %s", name);
-	/* That our folder was in V must not show in its times. */
-	ts[0] = st.st_atim;
-	ts[1] = st.st_mtim;
-	if (s->target != -1)
-		(void)futimens(s->target, ts);
-	log_step(s->log, "%s: removed its old tree %s", str_q(s->path), name);
-	return 1;
-}
-
-int
-swap_discard(const char *path, struct log *log, struct err *e)
-{
-	int a, b;
-
-	if ((a = each(path, false, ".cala-old-", discard_one, log, e)) == -1 ||
-	    (b = each(path, true, ".cala-old-", discard_one, log, e)) == -1)
-		return -1;
-	return a + b;
+		swap_drop(s);
+	swap_release(s);
 }

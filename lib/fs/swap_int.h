@@ -2,8 +2,9 @@
 #define CALA_FS_SWAP_INT_H
 
 /*
- * The parts of swap among themselves: swap.c stages and recovers, swap_move.c
- * keeps the journal and moves.
+ * The parts of swap among themselves: swap.c stages, swap_move.c keeps the
+ * journal and moves, swap_recover.c ends what earlier runs left, swap_held.c
+ * looks who else has the directory.
  */
 
 #include <limits.h>
@@ -44,6 +45,29 @@ struct swap {
 	struct timespec mtime;  /* entries: what V's is to be */
 	unsigned steps;         /* left to take; UINT_MAX: all */
 };
+
+#define SWAP_MARK ".cala-restore-to"    /* in DIR.part: ours to remove */
+
+/*
+ * swap_blank(path, id, log, e): one that has opened nothing; swap_release ends
+ * it and changes nothing on the disk.
+ * swap_parent(s, e): V's parent as a descriptor.
+ * swap_sub(at, name): a directory that is no link, or -1.
+ * swap_ours(fd): could nobody else have filled it?
+ * swap_name(s, e): set s->old and s->stage.
+ * swap_drop(s): remove the work folder.
+ * swap_finish(s, e): when nothing is left to move: the folder gets its last
+ * name, or goes.  0, 1 (steps used up), -1.
+ */
+struct swap *swap_blank(const char *, const char *, struct log *,
+    struct err *);
+void swap_release(struct swap *);
+int  swap_parent(const struct swap *, struct err *);
+int  swap_sub(int, const char *);
+bool swap_ours(int);
+int  swap_name(struct swap *, struct err *);
+void swap_drop(struct swap *);
+int  swap_finish(struct swap *, struct err *);
 
 /* One change to the disk is about to be made: false when no more may be. */
 bool swap_step(struct swap *);
