@@ -65,8 +65,9 @@
 
 /* Rows of [cala] that a server may set for itself. */
 #define HOOKS(section)							\
-	{ section, NULL, "snapshot", KEY_ENUM, 0, 0, 0, "auto yes no",	\
-	    "auto", "read from a Btrfs or ZFS snapshot of the source" }, \
+	{ section, NULL, "snapshot", KEY_ENUM, 0, 0, 0,		\
+	    "auto yes btrfs zfs no", "auto",				\
+	    "read from a Btrfs or ZFS snapshot of the source" }, \
 	{ section, NULL, "pre-backup", KEY_COMMAND, 0, 1, 4096, NULL,	\
 	    NULL, "program to run before; exit 75 skips the backup" },	\
 	{ section, NULL, "post-backup", KEY_COMMAND, 0, 1, 4096, NULL,	\

@@ -152,7 +152,7 @@ name_cmp(const void *a, const void *b)
 	return strcmp(*x + 1, *y + 1);  /* compares as unsigned char */
 }
 
-/* Ours, from a restore under way: never part of a backup. */
+/* Ours, from a restore or backup under way: never part of a backup. */
 static bool
 ours(const struct wdir *d, const char *name)
 {

@@ -28,6 +28,7 @@
 #include "base/when.h"
 #include "job/find.h"
 #include "job/hook.h"
+#include "job/snapshot.h"
 #include "job/state.h"
 #include "job/tool.h"
 
@@ -42,6 +43,9 @@ struct run {
 	const struct conf_section *cfg;
 	struct driver_facts driver;
 	struct job_lock lock;
+	struct source_snap snap;
+	const char *from;       /* what is read: V, or a snapshot of it */
+	bool post_ran, post_failed;
 	char uuid[UUID_TEXT];
 	char name[64];          /* the default one */
 	char report[UUID_TEXT + 16], exclude[UUID_TEXT + 16];
@@ -142,7 +146,7 @@ pack_args(const struct run *r, uint64_t expect, struct args *a)
 	if (r->report_path != NULL)
 		args_fmt(a, "--report=%s", r->report_path);
 	args_add(a, "-C");
-	args_add(a, r->srv.path);
+	args_add(a, r->from);
 	args_add(a, ".");
 }
 
@@ -175,7 +179,7 @@ put_args(const struct run *r, int commit, struct args *a)
 	}
 	args_fmt(a, "--exclude-from=%s", r->exclude_path);
 	args_fmt(a, "--as=%s", r->srv.path);
-	args_add(a, r->srv.path);
+	args_add(a, r->from);
 }
 
 /*
@@ -216,7 +220,7 @@ write_excludes(struct run *r, struct err *e)
 
 	buf_init(&b, PATTERNS_MAX);
 	each_ignore(r, add_line, &b);
-	if ((dirfd = file_opendir(AT_FDCWD, r->srv.path, e)) == -1)
+	if ((dirfd = file_opendir(AT_FDCWD, r->from, e)) == -1)
 		goto out;
 	/* Last, so that it wins, as in the packer; a link is not followed. */
 	if (fstatat(dirfd, ".pteroignore", &st, AT_SYMLINK_NOFOLLOW) == 0 &&
@@ -283,7 +287,7 @@ store_dir(struct run *r, struct err *e)
 
 	/* As cala-pack does: a volume that isn't mounted is no backup. */
 	if (!r->how->allow_empty) {
-		if ((empty = file_empty(AT_FDCWD, r->srv.path, e)) == -1)
+		if ((empty = file_empty(AT_FDCWD, r->from, e)) == -1)
 			return -1;
 		if (empty == 1) {
 			err_set(e, CALA_INCOMPLETE, "%s: there is nothing in "
@@ -353,9 +357,52 @@ hook_facts(const struct run *r, const char *key, struct hook *h)
 	h->backup_name = r->how->name != NULL ? r->how->name : r->name;
 }
 
+/* Once: its failure is a warning, and the backup stays. */
+static void
+run_post(struct run *r, const struct hook *post,
+    const struct hook_after *after)
+{
+	struct err own = ERR_INIT;
+	int k = hook_run(r->env, post, "post-backup", after, &own);
+
+	if (k > 0)
+		err_set(&own, CALA_FAIL, "post-backup: exited with status %d",
+		    k);
+	if (k != 0) {
+		log_warn(r->env->log, "%s: %s", str_q(r->srv.name), own.msg);
+		r->post_failed = true;
+	}
+	r->post_ran = true;
+	state_clear(&r->lock);
+}
+
+/*
+ * With a snapshot the server may go on at once: the moment of the backup is
+ * over.  0; -1 where one was demanded and can't be had.
+ */
+static int
+freeze(struct run *r, const struct hook *post, struct err *e)
+{
+	struct hook_after after;
+	int got;
+
+	if (!snapshot_wanted(r->env, &r->srv, conf_disk(r->cfg)))
+		return 0;
+	if ((got = snapshot_take(r->env, &r->srv, &r->snap, e)) == -1)
+		return -1;
+	if (got == 1)
+		return 0;
+	r->from = r->snap.path;
+	memset(&after, 0, sizeof(after));
+	after.snapshot = r->snap.path;
+	run_post(r, post, &after);
+	return 0;
+}
+
 /* 0, CALA_PARTIAL, HOOK_SKIP, or -1. */
 static int
-between_hooks(struct run *r, const struct hook *pre, struct err *e)
+between_hooks(struct run *r, const struct hook *pre, const struct hook *post,
+    struct err *e)
 {
 	int code = hook_run(r->env, pre, "pre-backup", NULL, e);
 
@@ -369,6 +416,8 @@ between_hooks(struct run *r, const struct hook *pre, struct err *e)
 	if (code != 0)
 		return err_set(e, CALA_FAIL,
 		    "pre-backup: exited with status %d; nothing stored", code);
+	if (freeze(r, post, e) == -1)
+		return -1;
 	return r->driver.dir ? store_dir(r, e) : store_stream(r, e);
 }
 
@@ -377,33 +426,29 @@ locked(struct run *r, struct err *e)
 {
 	struct hook pre, post;
 	struct hook_after after;
-	struct err own = ERR_INIT;
-	int code, k;
+	int code;
 
 	hook_facts(r, "pre-backup", &pre);
 	hook_facts(r, "post-backup", &post);
 	if (state_hook(&r->lock, &post, e) == -1)
 		return err_ctx(e, "note of the post-backup hook");
-	code = between_hooks(r, &pre, e);
+	code = between_hooks(r, &pre, &post, e);
+	source_drop(r->env->log, &r->snap);
 	/* Said before the hook may fail: the backup is there. */
 	if (code == 0 || code == CALA_PARTIAL)
 		say(r);
-	memset(&after, 0, sizeof(after));
-	after.code = code == -1 ? e->code : code;
-	after.has_bytes = r->rec.has_size;
-	after.bytes = r->rec.size;
-	if (access(r->report_path, R_OK) == 0)
-		after.report = r->report_path;
-	k = hook_run(r->env, &post, "post-backup", &after, &own);
-	if (k > 0)
-		err_set(&own, CALA_FAIL, "post-backup: exited with status %d",
-		    k);
-	if (k != 0)
-		log_warn(r->env->log, "%s: %s", str_q(r->srv.name), own.msg);
-	state_clear(&r->lock);
+	if (!r->post_ran) {
+		memset(&after, 0, sizeof(after));
+		after.code = code == -1 ? e->code : code;
+		after.has_bytes = r->rec.has_size;
+		after.bytes = r->rec.size;
+		if (access(r->report_path, R_OK) == 0)
+			after.report = r->report_path;
+		run_post(r, &post, &after);
+	}
 	if (code == HOOK_SKIP)
 		code = 0;
-	return code == 0 && k != 0 ? CALA_PARTIAL : code;
+	return code == 0 && r->post_failed ? CALA_PARTIAL : code;
 }
 
 static int
@@ -475,8 +520,10 @@ job_backup(const struct job_env *env, const char *server,
 	r.lock.dirfd = r.lock.fd = -1;
 	record_init(&r.rec);
 	buf_init(&r.raw, RECORD_MAX);
+	r.snap = (struct source_snap)SOURCE_INIT;
 	if (prepare(&r, server, e) == -1)
 		goto out;
+	r.from = r.srv.path;
 	if (env->dry_run) {
 		ret = plan(&r, e);
 		goto out;

@@ -35,6 +35,9 @@ environment(const struct hook *h, const char *stage,
 	tell(a, "CALA_BACKUP_NAME", h->backup_name);
 	if (after == NULL)
 		return;
+	tell(a, "CALA_SNAPSHOT", after->snapshot);
+	if (after->snapshot != NULL)
+		return;
 	args_fmt(a, "CALA_CODE=%d", after->code);
 	if (after->recovered)
 		tell(a, "CALA_RECOVERED", "1");

@@ -31,6 +31,11 @@ struct hook_after {
 	bool has_bytes;
 	uint64_t bytes;         /* size of the backup */
 	const char *report;     /* the packer's report, a file; NULL */
+	/*
+	 * NULL, or: the backup only begins, and reads this snapshot; the rest
+	 * of this is not known yet.
+	 */
+	const char *snapshot;
 };
 
 enum { HOOK_SKIP = 75 };        /* from pre-backup: no backup this time */

@@ -135,7 +135,7 @@ static int
 missed_hook(const struct job_env *env, const json_t *j, struct err *e)
 {
 	struct hook_after after = { CALA_SIGNAL + SIGKILL, true, false, 0,
-	    NULL };
+	    NULL, NULL };
 	struct hook h;
 	int r;
 
