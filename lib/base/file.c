@@ -317,14 +317,12 @@ held(int fd, const char *name, struct err *e)
 	    n > 0 ? str_q(str_trim(who)) : "another process");
 }
 
-int
-file_lock(int dirfd, const char *name, const char *what, unsigned wait,
-    struct err *e)
+static int
+lock(int dirfd, const char *name, int how, unsigned wait, struct err *e)
 {
 	double until = when_mono() + wait;
 	struct timespec pause = { 0, 50 * 1000 * 1000 };
 	struct stat a, b;
-	char now[WHEN_TEXT];
 	int fd;
 
 again:
@@ -332,7 +330,7 @@ again:
 	    0600);
 	if (fd == -1)
 		return err_sys(e, "lock file %s", str_q(name));
-	while (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+	while (flock(fd, how | LOCK_NB) == -1) {
 		if (errno != EWOULDBLOCK && errno != EINTR) {
 			err_sys(e, "lock %s", str_q(name));
 			close(fd);
@@ -352,6 +350,24 @@ again:
 		close(fd);
 		goto again;
 	}
+	return fd;
+}
+
+int
+file_lock_shared(int dirfd, const char *name, unsigned wait, struct err *e)
+{
+	return lock(dirfd, name, LOCK_SH, wait, e);
+}
+
+int
+file_lock(int dirfd, const char *name, const char *what, unsigned wait,
+    struct err *e)
+{
+	char now[WHEN_TEXT];
+	int fd;
+
+	if ((fd = lock(dirfd, name, LOCK_EX, wait, e)) == -1)
+		return -1;
 	/* Who holds it is a courtesy; a full disk must not stop a restore. */
 	if (ftruncate(fd, 0) == 0)
 		(void)!dprintf(fd, "pid %ld (%s) since %s\n", (long)getpid(),

@@ -80,6 +80,11 @@ void afile_sweep(int, const char *);
  * unlock), or -1: CALA_LOCKED with the holder in the message.
  */
 int file_lock(int, const char *, const char *, unsigned, struct err *);
+/*
+ * file_lock_shared(dirfd, name, wait, e): with others who share it; nothing is
+ * written into the file.
+ */
+int file_lock_shared(int, const char *, unsigned, struct err *);
 
 /*
  * file_empty(dirfd, path, e): 1 for a directory with nothing in it, 0 for one
