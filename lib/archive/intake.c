@@ -88,12 +88,31 @@ decode(struct intake *in, struct err *e)
 	return ret == -1 ? -1 : source_drain(&out.source, e);
 }
 
+/*
+ * A stream that is no archive, or a damaged one, is taken to its end: whether
+ * it was whole is for its proof to say, which sees all of it.
+ */
+static void
+swallow(struct intake *in)
+{
+	struct outlet out = { { NULL, 0 }, in };
+	struct err ignored = ERR_INIT;
+	unsigned char p[16384];
+
+	while (outlet_read(&out.source, p, sizeof(p), &ignored) > 0)
+		;
+}
+
 static void *
 intake_run(void *arg)
 {
 	struct intake *in = arg;
 	struct err e = ERR_INIT;
 	int ret = decode(in, &e);
+
+	if (ret == -1 && (e.code == CALA_INTEGRITY ||
+	    e.code == CALA_INCOMPLETE))
+		swallow(in);
 
 	pthread_mutex_lock(&in->mu);
 	in->ret = ret;
