@@ -11,13 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/str.h"
 #include "config/conf.h"
+#include "driver/beside.h"
 
 /* Dumps of databases that newer Wings keep beside the archives. */
 static const char *const dump_kinds[] = { "sql", "archive", "rdb", "dump" };
@@ -224,100 +224,13 @@ foreign(const struct driver_call *call, const struct local_file *f,
 	return 0;
 }
 
-/* 1: rec is what stands beside f, 0: nothing does, -1: it can't be read. */
-static int
-recorded(int dirfd, const struct local_file *f, struct record *rec,
-    struct err *e)
-{
-	char name[LOCAL_NAME];
-	struct buf b;
-	int ret = -1;
-
-	buf_init(&b, RECORD_MAX);
-	snprintf(name, sizeof(name), "%s.json", f->uuid);
-	if (file_slurp(&b, dirfd, name, e) == -1) {
-		if (e->code == CALA_NOTFOUND) {
-			err_clear(e);
-			ret = 0;
-		}
-	} else if (record_get(rec, b.p, b.len, name, e) == 0) {
-		ret = 1;
-		if (strcmp(rec->uuid, f->uuid) != 0) {
-			ret = err_set(e, CALA_INTEGRITY, "%s: describes "
-			    "backup %s", name, rec->uuid);
-			record_fini(rec);
-		}
-	}
-	buf_fini(&b);
-	return ret;
-}
-
-/*
- * Does the unreadable record of f say all the same that it is another server's?
- * A guess, good enough for whom to alarm and for nothing else.
- */
-static bool
-others(const struct driver_call *call, int dirfd, const struct local_file *f)
-{
-	static const char key[] = "\"server\"";
-	struct err ignored = ERR_INIT;
-	char name[LOCAL_NAME], uuid[UUID_TEXT];
-	const char *p;
-	bool yes = false;
-	struct buf b;
-
-	if (call->server[0] == '\0')
-		return false;
-	buf_init(&b, RECORD_MAX);
-	snprintf(name, sizeof(name), "%s.json", f->uuid);
-	if (file_slurp(&b, dirfd, name, &ignored) == 0 &&
-	    (p = strstr(b.p, key)) != NULL) {
-		p += sizeof(key) - 1;
-		p += strspn(p, " \t\r\n:\"");
-		snprintf(uuid, sizeof(uuid), "%s", p);
-		yes = uuid_ok(uuid) && strcasecmp(uuid, call->server) != 0;
-	}
-	buf_fini(&b);
-	return yes;
-}
-
 int
 local_record(struct driver_call *call, int dirfd, const struct local_file *f,
     struct record *rec, struct err *e)
 {
-	struct err why = ERR_INIT;
-	int r = recorded(dirfd, f, rec, &why);
+	int r = beside_tell(call, dirfd, f->uuid, rec);
 
-	if (r == -1 && others(call, dirfd, f))
-		log_step(call->log, "%s (another server's)", why.msg);
-	else if (r == -1)
-		log_warn(call->log, "%s", why.msg);
 	return r == 1 ? 0 : foreign(call, f, rec, e);
-}
-
-int
-local_save(int dirfd, const struct record *rec, struct err *e)
-{
-	char name[LOCAL_NAME];
-	struct afile f = AFILE_INIT;
-	struct buf b;
-	int ret = -1;
-
-	buf_init(&b, RECORD_MAX + 1);
-	snprintf(name, sizeof(name), "%s.json", rec->uuid);
-	if (record_put(rec, &b, e) == -1 || buf_chr(&b, '\n') == -1)
-		goto out;
-	if (afile_open(&f, dirfd, name, e) == -1)
-		goto out;
-	if (file_write_all(f.fd, b.p, b.len) == -1) {
-		err_sys(e, "write %s", name);
-		goto out;
-	}
-	ret = afile_commit(&f, 0600, 0, e);
-out:
-	afile_abort(&f);
-	buf_fini(&b);
-	return ret;
 }
 
 static int
@@ -368,9 +281,7 @@ static int
 local_sync(struct driver_call *call, struct record *rec, struct err *e)
 {
 	struct local_file f;
-	struct record now;
-	bool same = true;
-	int dirfd, lock = -1, ret = -1, r;
+	int dirfd, lock = -1, ret = -1;
 
 	if ((dirfd = local_open(call, false, e)) == -1)
 		return -1;
@@ -378,20 +289,7 @@ local_sync(struct driver_call *call, struct record *rec, struct err *e)
 	    LOCAL_WAIT, e)) == -1 ||
 	    local_find(dirfd, rec->uuid, &f, e) == -1)
 		goto out;
-	/* It may hold a lock, or what only a newer cala can read. */
-	if ((r = recorded(dirfd, &f, &now, e)) == -1) {
-		err_ctx(e, "backup %s: its record can't be read, and is not "
-		    "replaced", rec->uuid);
-		err_hint(e, "repair or remove %s.json first", rec->uuid);
-		goto out;
-	}
-	if (r == 1) {
-		same = record_same(&now, call->was);
-		record_fini(&now);
-	}
-	ret = same ? local_save(dirfd, rec, e) : err_set(e, CALA_LOCKED,
-	    "backup %s: somebody else has just changed its record",
-	    rec->uuid);
+	ret = beside_sync(call, dirfd, rec, e);
 out:
 	if (lock != -1)
 		close(lock);
@@ -404,7 +302,6 @@ static int
 unlink_both(struct driver_call *call, int dirfd, const struct local_file *f,
     struct err *e)
 {
-	char name[LOCAL_NAME];
 	struct local_file other;
 	struct err none = ERR_INIT;
 
@@ -416,20 +313,14 @@ unlink_both(struct driver_call *call, int dirfd, const struct local_file *f,
 		    other.name);
 		return 0;
 	}
-	snprintf(name, sizeof(name), "%s.json", f->uuid);
-	if ((unlinkat(dirfd, name, 0) == -1 && errno != ENOENT) ||
-	    fsync(dirfd) == -1)
-		return err_sys(e, "remove %s", name);
-	return 0;
+	return beside_drop(dirfd, f->uuid, e);
 }
 
 static int
 local_remove(struct driver_call *call, struct record *rec, struct err *e)
 {
 	struct local_file f;
-	struct record now;
-	bool locked = false;
-	int dirfd, lock = -1, ret = -1, r;
+	int dirfd, lock = -1, ret = -1;
 
 	if ((dirfd = local_open(call, false, e)) == -1)
 		return -1;
@@ -437,22 +328,8 @@ local_remove(struct driver_call *call, struct record *rec, struct err *e)
 	    LOCAL_WAIT, e)) == -1 ||
 	    local_find(dirfd, rec->uuid, &f, e) == -1)
 		goto out;
-	/* Nobody knows whether it is locked. */
-	if ((r = recorded(dirfd, &f, &now, e)) == -1) {
-		err_ctx(e, "backup %s is kept, its record can't be read",
-		    rec->uuid);
-		err_hint(e, "remove %s.json first if it may go", rec->uuid);
+	if (beside_free(dirfd, rec->uuid, e) == -1)
 		goto out;
-	}
-	/* Somebody may have locked it since it was looked up. */
-	if (r == 1) {
-		locked = now.locked;
-		record_fini(&now);
-	}
-	if (locked) {
-		err_set(e, CALA_PROTECTED, "backup %s is locked", rec->uuid);
-		goto out;
-	}
 	if (call->dry_run) {
 		driver_say(call, "would remove %s", f.name);
 		ret = 0;

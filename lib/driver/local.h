@@ -69,11 +69,9 @@ int local_scan(int, struct local_file **, size_t *, struct err *);
  * itself tells when there is none (foreign).  An unreadable record is a
  * warning, unless it is plainly another server's than call->server: the backup
  * is still there.  rec is initialised here.
- * local_save(dirfd, rec, e): write U.json, whole or not at all.
  */
 int local_record(struct driver_call *, int, const struct local_file *,
     struct record *, struct err *);
-int local_save(int, const struct record *, struct err *);
 
 /* local_put.c: the sink that stores a stream. */
 int local_put(struct driver_call *, struct sink **, struct err *);
@@ -98,7 +96,11 @@ int local_raw(struct driver_call *, struct source **, struct err *);
 int local_get(struct driver_call *, struct reader **, struct err *);
 int local_tree(struct driver_call *, struct tree **, struct err *);
 
-/* local_care.c */
+/*
+ * local_care.c.  local_probe: write, sync, read back and delete a file in the
+ * folder, a line each.
+ */
+int local_probe(struct driver_call *, int, struct err *);
 int local_check(struct driver_call *, struct err *);
 int local_verify(struct driver_call *, struct record *, struct err *);
 int local_gc(struct driver_call *, struct err *);

@@ -20,17 +20,14 @@
 #include "base/buf.h"
 #include "base/io.h"
 #include "base/str.h"
-#include "base/when.h"
+#include "driver/beside.h"
 #include "driver/stored.h"
 
-enum {
-	PROBE = 64 << 10,
-	ORPHAN = 24 * 3600      /* seconds: a record without backup may go */
-};
+enum { PROBE = 64 << 10 };
 
 /* Write, sync, read back through another descriptor, delete. */
-static int
-probe(struct driver_call *call, int dirfd, struct err *e)
+int
+local_probe(struct driver_call *call, int dirfd, struct err *e)
 {
 	unsigned char *p = malloc(2 * PROBE);
 	struct afile f = AFILE_INIT;
@@ -103,7 +100,7 @@ local_check(struct driver_call *call, struct err *e)
 		driver_say(call, "note: others may enter it (mode %03o); "
 		    "chmod 700 keeps backups private",
 		    (unsigned)(st.st_mode & 0777));
-	if (probe(call, dirfd, e) == -1)
+	if (local_probe(call, dirfd, e) == -1)
 		goto out;
 	if (fstatvfs(dirfd, &fs) == -1) {
 		err_sys(e, "ask for free space");
@@ -182,72 +179,14 @@ out:
 	return ret;
 }
 
-/* A record of ours whose backup never came or is gone, for a day. */
 static bool
-orphan(int dirfd, const char *name)
+there(void *arg, const char *uuid)
 {
-	struct timespec now = when_now();
-	struct err ignored = ERR_INIT;
+	struct err why = ERR_INIT;
 	struct local_file f;
-	struct record rec;
-	char uuid[UUID_TEXT], norm[UUID_TEXT];
-	struct stat st;
-	struct buf b;
-	bool ours;
 
-	if (strlen(name) != UUID_TEXT - 1 + strlen(".json") ||
-	    strcmp(name + UUID_TEXT - 1, ".json") != 0)
-		return false;
-	memcpy(uuid, name, UUID_TEXT - 1);
-	uuid[UUID_TEXT - 1] = '\0';
-	if (uuid_norm(uuid, norm) == -1 || strcmp(uuid, norm) != 0 ||
-	    fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
-	    !S_ISREG(st.st_mode) || st.st_mtim.tv_sec > now.tv_sec - ORPHAN ||
-	    local_find(dirfd, uuid, &f, &ignored) == 0 ||
-	    ignored.code != CALA_NOTFOUND)
-		return false;
-	buf_init(&b, RECORD_MAX);
-	ours = file_slurp(&b, dirfd, name, &ignored) == 0 &&
-	    record_get(&rec, b.p, b.len, name, &ignored) == 0;
-	buf_fini(&b);
-	if (ours) {
-		ours = strcmp(rec.uuid, uuid) == 0;
-		record_fini(&rec);
-	}
-	return ours;
-}
-
-static int
-remove_orphans(struct driver_call *call, int dirfd, size_t *n, struct err *e)
-{
-	struct dirent *d;
-	int fd, ret = 0;
-	DIR *dp;
-
-	fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd == -1 || (dp = fdopendir(fd)) == NULL) {
-		err_sys(e, "read the backup folder");
-		if (fd != -1)
-			close(fd);
-		return -1;
-	}
-	errno = 0;
-	while (ret == 0 && (d = readdir(dp)) != NULL) {
-		if (orphan(dirfd, d->d_name)) {
-			driver_say(call, "%s %s: a record without backup",
-			    call->dry_run ? "would remove" : "removing",
-			    d->d_name);
-			if (!call->dry_run &&
-			    unlinkat(dirfd, d->d_name, 0) == -1)
-				ret = err_sys(e, "remove %s", d->d_name);
-			++*n;
-		}
-		errno = 0;
-	}
-	if (ret == 0 && errno != 0)
-		ret = err_sys(e, "read the backup folder");
-	closedir(dp);
-	return ret;
+	return local_find(*(int *)arg, uuid, &f, &why) == 0 ||
+	    why.code != CALA_NOTFOUND;
 }
 
 int
@@ -261,7 +200,7 @@ local_gc(struct driver_call *call, struct err *e)
 	if ((lock = file_lock(dirfd, LOCAL_LOCK, call->driver->name,
 	    LOCAL_WAIT, e)) == -1 ||
 	    local_sweep(call, dirfd, call->dry_run, &parts, e) == -1 ||
-	    remove_orphans(call, dirfd, &orphans, e) == -1)
+	    beside_orphans(call, dirfd, there, &dirfd, &orphans, e) == -1)
 		goto out;
 	if (parts > 0)
 		driver_say(call, "%s %zu unfinished files",

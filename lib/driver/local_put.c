@@ -26,6 +26,7 @@
 #include "base/rate.h"
 #include "base/str.h"
 #include "base/when.h"
+#include "driver/beside.h"
 
 enum {
 	PUT_BUF = 256 << 10,
@@ -139,12 +140,11 @@ taken(struct put *p, struct err *e)
 static int
 publish(struct put *p, const char *name, struct err *e)
 {
-	char json[LOCAL_NAME];
 	struct err ignored = ERR_INIT;
 	struct local_file f;
 
 	if (taken(p, e) == -1 ||
-	    local_save(p->dirfd, p->call->record, e) == -1)
+	    beside_save(p->dirfd, p->call->record, e) == -1)
 		return -1;
 	free(p->data.name);
 	if ((p->data.name = strdup(name)) == NULL)
@@ -157,10 +157,8 @@ publish(struct put *p, const char *name, struct err *e)
 	 */
 	if (p->data.name != NULL && p->data.tmp == NULL)
 		(void)unlinkat(p->dirfd, name, 0);
-	if (local_find(p->dirfd, p->call->backup, &f, &ignored) == -1) {
-		snprintf(json, sizeof(json), "%s.json", p->call->backup);
-		(void)unlinkat(p->dirfd, json, 0);
-	}
+	if (local_find(p->dirfd, p->call->backup, &f, &ignored) == -1)
+		(void)beside_drop(p->dirfd, p->call->backup, &ignored);
 	return -1;
 }
 
