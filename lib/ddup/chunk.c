@@ -1,0 +1,443 @@
+/* chunk: the files chunks/HH/HH/….chunk. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <brotli/decode.h>
+#include <libdeflate.h>
+
+#include "base/code.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/str.h"
+#include "ddup/int.h"
+
+enum { TRIES = 5, FIRST = 16 << 10 };
+
+void
+chunk_path(const unsigned char *hash, char out[CHUNK_PATH])
+{
+	hex_put(hash, 1, out);
+	out[2] = '/';
+	hex_put(hash + 1, 1, out + 3);
+	out[5] = '/';
+	hex_put(hash + 2, DDUP_HASH - 2, out + 6);
+	memcpy(out + 66, ".chunk", 7);
+}
+
+bool
+chunk_there(const struct ddup *r, const unsigned char *hash)
+{
+	char path[CHUNK_PATH];
+	struct stat st;
+
+	chunk_path(hash, path);
+	return fstatat(r->chunks, path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    S_ISREG(st.st_mode) && st.st_size >= 2;
+}
+
+int
+chunk_remove(const struct ddup *r, const unsigned char *hash, struct err *e)
+{
+	char path[CHUNK_PATH];
+
+	chunk_path(hash, path);
+	if (unlinkat(r->chunks, path, 0) == -1 && errno != ENOENT)
+		return err_sys(e, "remove chunk %s", path);
+	path[5] = '\0';
+	if (unlinkat(r->chunks, path, AT_REMOVEDIR) == 0) {
+		path[2] = '\0';
+		(void)unlinkat(r->chunks, path, AT_REMOVEDIR);
+	}
+	return 0;
+}
+
+size_t
+chunk_cap(const struct ddup *r, uint64_t size)
+{
+	uint64_t cap = DDUP_CHUNK_MAX, two = 2 * (uint64_t)r->ix.chunk_size;
+
+	if (two > cap && two <= (uint64_t)128 << 20)
+		cap = two;
+	/* Old releases doubled chunks until a file had few enough of them. */
+	if (r->ix.max_count > 0 && size > cap)
+		cap = size < (uint64_t)1 << 30 ? size : (uint64_t)1 << 30;
+	return (size_t)cap;
+}
+
+struct decoder {
+	struct libdeflate_decompressor *ld;
+	unsigned char *in, *out;
+	size_t in_room, out_room;
+	size_t trailing;
+};
+
+struct decoder *
+decoder_new(struct err *e)
+{
+	struct decoder *d = calloc(1, sizeof(*d));
+
+	if (d == NULL || (d->ld = libdeflate_alloc_decompressor()) == NULL) {
+		free(d);
+		err_oom(e);
+		return NULL;
+	}
+	return d;
+}
+
+void
+decoder_free(struct decoder *d)
+{
+	if (d == NULL)
+		return;
+	libdeflate_free_decompressor(d->ld);
+	free(d->in);
+	free(d->out);
+	free(d);
+}
+
+size_t
+decoder_size(const struct decoder *d)
+{
+	return d->in_room + d->out_room;
+}
+
+size_t
+decoder_trailing(const struct decoder *d)
+{
+	return d->trailing;
+}
+
+static int
+room(unsigned char **p, size_t *have, size_t want, struct err *e)
+{
+	unsigned char *more;
+
+	if (want <= *have)
+		return 0;
+	/* What was there is not needed any more. */
+	if ((more = malloc(want)) == NULL)
+		return err_oom(e);
+	free(*p);
+	*p = more;
+	*have = want;
+	return 0;
+}
+
+static int
+slurp(struct decoder *d, int chunks, const char *path, size_t max, size_t *n,
+    struct err *e)
+{
+	struct stat st;
+	ssize_t got;
+	int fd, ret = -1;
+
+	fd = openat(chunks, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK |
+	    O_CLOEXEC);
+	if (fd == -1)
+		return err_sys(e, "chunk %s", path);
+	if (fstat(fd, &st) == -1) {
+		err_sys(e, "chunk %s", path);
+	} else if (!S_ISREG(st.st_mode) || st.st_size < 2 ||
+	    (uint64_t)st.st_size > max + max / 8 + 4096) {
+		err_set(e, CALA_INTEGRITY, "chunk %s: %jd bytes are no chunk",
+		    path, (intmax_t)st.st_size);
+	} else if (room(&d->in, &d->in_room, (size_t)st.st_size, e) == 0) {
+		got = file_read_full(fd, d->in, (size_t)st.st_size);
+		if (got == -1)
+			err_sys(e, "chunk %s", path);
+		else if (got < 2)
+			err_set(e, CALA_INTEGRITY, "chunk %s: cut short",
+			    path);
+		else
+			ret = 0;
+		*n = got > 0 ? (size_t)got : 0;
+	}
+	close(fd);
+	return ret;
+}
+
+/* One try into the room there is: 0; 1: too little room; -1: damaged. */
+static int
+inflate_once(struct decoder *d, size_t n, size_t *out)
+{
+	const unsigned char *p = d->in + 1;
+	const uint8_t *next = p;
+	uint8_t *to = d->out;
+	size_t used = 0, left = n - 1, space = d->out_room;
+	enum libdeflate_result res;
+	BrotliDecoderState *br;
+	BrotliDecoderResult b;
+
+	if (d->in[0] == DDUP_BROTLI) {
+		br = BrotliDecoderCreateInstance(NULL, NULL, NULL);
+		if (br == NULL)
+			return -1;
+		b = BrotliDecoderDecompressStream(br, &left, &next, &space,
+		    &to, NULL);
+		BrotliDecoderDestroyInstance(br);
+		*out = d->out_room - space;
+		d->trailing = left;
+		return b == BROTLI_DECODER_RESULT_SUCCESS ? 0 :
+		    b == BROTLI_DECODER_RESULT_NEEDS_MORE_OUTPUT ? 1 : -1;
+	}
+	res = d->in[0] == DDUP_GZIP ? libdeflate_gzip_decompress_ex(d->ld, p,
+	    n - 1, d->out, d->out_room, &used, out) :
+	    libdeflate_deflate_decompress_ex(d->ld, p, n - 1, d->out,
+	    d->out_room, &used, out);
+	d->trailing = n - 1 - used;
+	return res == LIBDEFLATE_SUCCESS ? 0 :
+	    res == LIBDEFLATE_INSUFFICIENT_SPACE ? 1 : -1;
+}
+
+static int
+plain(struct decoder *d, const char *path, size_t n, size_t len, size_t max,
+    const unsigned char **p, size_t *out, struct err *e)
+{
+	size_t want = len > 0 ? len : 4 * n > FIRST ? 4 * n : FIRST;
+	int r;
+
+	d->trailing = 0;
+	if (d->in[0] >= DDUP_CODES)
+		return err_set(e, CALA_INTEGRITY, "chunk %s: compression %u "
+		    "is unknown", path, d->in[0]);
+	if (d->in[0] == DDUP_NONE) {
+		*p = d->in + 1;
+		*out = n - 1;
+		return 0;
+	}
+	for (;;) {
+		if (room(&d->out, &d->out_room, want < max ? want : max,
+		    e) == -1)
+			return -1;
+		r = inflate_once(d, n, out);
+		if (r != 1 || d->out_room >= max)
+			break;
+		want = 2 * d->out_room;
+	}
+	if (r == 1)
+		return err_set(e, CALA_INTEGRITY, "chunk %s: more than %zu "
+		    "bytes", path, max);
+	if (r == -1)
+		return err_set(e, CALA_INTEGRITY, "chunk %s: compressed data "
+		    "are damaged", path);
+	*p = d->out;
+	return 0;
+}
+
+int
+decoder_load(struct decoder *d, int chunks, const unsigned char *hash,
+    size_t len, size_t max, const unsigned char **p, size_t *n, struct err *e)
+{
+	unsigned char md[BLAKE2B_LEN];
+	char path[CHUNK_PATH];
+	size_t stored = 0;
+
+	chunk_path(hash, path);
+	if (slurp(d, chunks, path, max, &stored, e) == -1 ||
+	    plain(d, path, stored, len, max, p, n, e) == -1)
+		return -1;
+	blake2b(*p, *n, md);
+	if (memcmp(md, hash, DDUP_HASH) != 0)
+		return err_set(e, CALA_INTEGRITY, "chunk %s: its bytes are "
+		    "not those that its name stands for", path);
+	return 0;
+}
+
+/* A file that no index knows counts only when it holds what its name says. */
+static bool
+adopt(struct ddup *r, const unsigned char *hash, uint32_t len)
+{
+	struct err ignored = ERR_INIT;
+	const unsigned char *p;
+	struct decoder *d;
+	bool ok;
+	size_t n;
+
+	if (!chunk_there(r, hash) || (d = decoder_new(&ignored)) == NULL)
+		return false;
+	ok = decoder_load(d, r->chunks, hash, len, DDUP_CHUNK_MAX, &p, &n,
+	    &ignored) == 0;
+	decoder_free(d);
+	return ok;
+}
+
+static void
+mark(struct ddup *r, uint32_t ref, uint32_t set, uint32_t clear)
+{
+	pthread_mutex_lock(&r->mu);
+	index_set_word(&r->ix, ref, (index_word(&r->ix, ref) | set) & ~clear);
+	pthread_mutex_unlock(&r->mu);
+}
+
+int
+ddup_claim(struct ddup *r, const unsigned char hash[DDUP_HASH], uint32_t len,
+    uint32_t *ref, struct err *e)
+{
+	bool fresh = false;
+	uint32_t i, word = 0;
+	int ret = 0;
+
+	pthread_mutex_lock(&r->mu);
+	if ((i = index_find(&r->ix, hash)) == INDEX_NONE) {
+		fresh = true;
+		ret = index_add(&r->ix, hash, &i, e);
+	}
+	if (ret == 0) {
+		word = index_word(&r->ix, i);
+		index_set_word(&r->ix, i, (word & INDEX_FLAGS) | len |
+		    INDEX_SEEN | (fresh ? INDEX_PENDING : 0));
+	}
+	pthread_mutex_unlock(&r->mu);
+	if (ret == -1)
+		return -1;
+	*ref = i;
+	if ((word & INDEX_SEEN) != 0)
+		return DDUP_HAVE;
+	if (fresh ? adopt(r, hash, len) : chunk_there(r, hash)) {
+		mark(r, i, 0, INDEX_PENDING);
+		return DDUP_HAVE;
+	}
+	if (!fresh)
+		log_note(r->log, "a chunk of the repository is missing, and "
+		    "is stored again");
+	mark(r, i, INDEX_PENDING, 0);
+	return DDUP_WANT;
+}
+
+int
+ddup_known(struct ddup *r, const unsigned char hash[DDUP_HASH], uint32_t len,
+    uint32_t *ref, struct err *e)
+{
+	uint32_t i, word = 0;
+
+	(void)e;
+	pthread_mutex_lock(&r->mu);
+	if ((i = index_find(&r->ix, hash)) != INDEX_NONE) {
+		word = index_word(&r->ix, i);
+		if ((word & INDEX_LEN) == 0)
+			index_set_word(&r->ix, i, word | len);
+	}
+	pthread_mutex_unlock(&r->mu);
+	if (i == INDEX_NONE)
+		return DDUP_WANT;
+	*ref = i;
+	if ((word & INDEX_SEEN) == 0) {
+		if (!chunk_there(r, hash))
+			return DDUP_WANT;
+		mark(r, i, INDEX_SEEN, 0);
+	}
+	return DDUP_HAVE;
+}
+
+void
+ddup_ref_hash(struct ddup *r, uint32_t ref, unsigned char out[DDUP_HASH])
+{
+	pthread_mutex_lock(&r->mu);
+	memcpy(out, index_hash(&r->ix, ref), DDUP_HASH);
+	pthread_mutex_unlock(&r->mu);
+}
+
+uint32_t
+ddup_ref_len(struct ddup *r, uint32_t ref)
+{
+	uint32_t len;
+
+	pthread_mutex_lock(&r->mu);
+	len = index_word(&r->ix, ref) & INDEX_LEN;
+	pthread_mutex_unlock(&r->mu);
+	return len;
+}
+
+/* The folders of a chunk may be missing, or go while another run deletes. */
+static int
+create(struct ddup *r, char *tmp)
+{
+	int fd, i;
+
+	for (i = 0; i < TRIES; i++) {
+		fd = openat(r->chunks, tmp, O_WRONLY | O_CREAT | O_EXCL |
+		    O_NOFOLLOW | O_CLOEXEC, 0600);
+		if (fd != -1 || errno != ENOENT)
+			return fd;
+		tmp[2] = '\0';
+		if ((mkdirat(r->chunks, tmp, 0700) == -1 &&
+		    errno != EEXIST) || (r->chown && fchownat(r->chunks, tmp,
+		    r->uid, r->gid, AT_SYMLINK_NOFOLLOW) == -1 &&
+		    errno != ENOENT)) {
+			tmp[2] = '/';
+			return -1;
+		}
+		tmp[2] = '/';
+		tmp[5] = '\0';
+		if ((mkdirat(r->chunks, tmp, 0700) == -1 && errno != EEXIST &&
+		    errno != ENOENT) || (r->chown && fchownat(r->chunks, tmp,
+		    r->uid, r->gid, AT_SYMLINK_NOFOLLOW) == -1 &&
+		    errno != ENOENT)) {
+			tmp[5] = '/';
+			return -1;
+		}
+		tmp[5] = '/';
+	}
+	return -1;
+}
+
+/* Both parts at once: most chunks are small files, and calls are dear. */
+static int
+write_chunk(int fd, unsigned char code, const void *p, size_t n)
+{
+	struct iovec v[2] = { { &code, 1 }, { (void *)(uintptr_t)p, n } };
+	ssize_t k = writev(fd, v, 2);
+
+	if (k <= 0) {
+		if (k == 0)
+			errno = ENOSPC;
+		else if (errno == EINTR)
+			k = 0;
+		if (k == -1 || errno == ENOSPC)
+			return -1;
+		return file_write_all(fd, &code, 1) == -1 ? -1 :
+		    file_write_all(fd, p, n);
+	}
+	return file_write_all(fd, (const char *)p + (k - 1),
+	    n - (size_t)(k - 1));
+}
+
+int
+ddup_store(struct ddup *r, uint32_t ref, enum ddup_code code, const void *p,
+    size_t n, struct err *e)
+{
+	unsigned char hash[DDUP_HASH], first = (unsigned char)code;
+	char path[CHUNK_PATH], tmp[CHUNK_PATH + 64];
+	int fd, ret = -1;
+
+	ddup_ref_hash(r, ref, hash);
+	chunk_path(hash, path);
+	snprintf(tmp, sizeof(tmp), "%.*s.tmp.cala.%ld.%" PRIu64, 66, path,
+	    (long)getpid(), ++r->temps);
+	if ((fd = create(r, tmp)) == -1)
+		return err_sys(e, "create chunk %s", tmp);
+	if (write_chunk(fd, first, p, n) == -1)
+		err_sys(e, "write chunk %s", tmp);
+	else
+		ret = repo_own(r, fd, e);
+	if (close(fd) == -1 && ret == 0)
+		ret = err_sys(e, "write chunk %s", tmp);
+	if (ret == 0 && renameat(r->chunks, tmp, r->chunks, path) == -1)
+		ret = err_sys(e, "rename chunk %s", tmp);
+	if (ret == -1) {
+		(void)unlinkat(r->chunks, tmp, 0);
+		return -1;
+	}
+	mark(r, ref, 0, INDEX_PENDING);
+	r->new_chunks++;
+	r->new_bytes += n + 1;
+	return 0;
+}

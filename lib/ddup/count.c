@@ -1,0 +1,151 @@
+#include "ddup/count.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "ddup/archive.h"
+#include "ddup/care.h"
+#include "ddup/int.h"
+#include "ddup/walk.h"
+
+void
+count_init(struct count *c, struct ddup *r, bool mend)
+{
+	memset(c, 0, sizeof(*c));
+	c->r = r;
+	c->mend = mend;
+}
+
+void
+count_fini(struct count *c)
+{
+	free(c->refs);
+	c->refs = NULL;
+}
+
+static int
+count_room(struct count *c, uint32_t ref, struct err *e)
+{
+	size_t n = c->room == 0 ? 1024 : c->room;
+	uint32_t *more;
+
+	if (ref < c->room)
+		return 0;
+	while (n <= ref)
+		n *= 2;
+	if ((more = reallocarray(c->refs, n, sizeof(*more))) == NULL)
+		return err_oom(e);
+	memset(more + c->room, 0, (n - c->room) * sizeof(*more));
+	c->refs = more;
+	c->room = n;
+	return 0;
+}
+
+struct one {
+	struct count *c;
+	struct archive *a;
+};
+
+static int
+id_used(void *arg, uint64_t id, struct err *e)
+{
+	struct one *o = arg;
+	struct count *c = o->c;
+	struct index *ix = &c->r->ix;
+	unsigned char hash[DDUP_HASH];
+	uint32_t ref, len;
+
+	if (id > c->top)
+		c->top = id;
+	if (!o->a->ext) {
+		/* No detour by the hash: it may stand under two ids. */
+		ref = index_id(ix, id);
+	} else {
+		ref = INDEX_NONE;
+		if (archive_chunk(o->a, id, hash, &len)) {
+			ref = index_find(ix, hash);
+			/* Two ids of one chunk: the one that it names. */
+			while (ref != INDEX_NONE &&
+			    index_get_id(ix, ref) != id &&
+			    index_again(ix, ref) != INDEX_NONE)
+				ref = index_again(ix, ref);
+			if (ref == INDEX_NONE && c->mend) {
+				if (index_add(ix, hash, &ref, e) == -1)
+					return -1;
+				c->added++;
+			}
+		}
+	}
+	if (ref == INDEX_NONE) {
+		c->unknown++;
+		return 0;
+	}
+	if (count_room(c, ref, e) == -1)
+		return -1;
+	if (c->refs[ref] != INDEX_MANY)
+		c->refs[ref]++;
+	return 0;
+}
+
+int
+count_one(struct count *c, struct archive *a, struct err *e)
+{
+	struct one o = { c, a };
+
+	return each_id(a, id_used, NULL, &o, e);
+}
+
+static int
+archive_counted(void *arg, const char *name, struct err *e)
+{
+	struct count *c = arg;
+	struct archive a;
+	struct err why = ERR_INIT;
+
+	c->archives++;
+	if (archive_open(&a, c->r, name, &why) == 0) {
+		if (count_one(c, &a, &why) == 0) {
+			archive_close(&a);
+			return 0;
+		}
+		archive_close(&a);
+	}
+	if (why.code != CALA_INTEGRITY) {
+		*e = why;
+		return -1;
+	}
+	c->unreadable++;
+	log_warn(c->r->log, "backup %s can't be read to its end: %s",
+	    str_q(name), why.msg);
+	return 0;
+}
+
+int
+count_all(struct count *c, struct err *e)
+{
+	if (repo_index(c->r, e) == -1)
+		return -1;
+	return care_archives(c->r, archive_counted, c, e);
+}
+
+uint64_t
+count_apply(struct count *c)
+{
+	struct index *ix = &c->r->ix;
+	uint64_t changed = 0;
+	uint32_t i, now, want;
+
+	for (i = 0; i < ix->n; i++) {
+		if (index_get_id(ix, i) == 0)
+			continue;
+		now = index_refs(ix, i);
+		want = i < c->room ? c->refs[i] : 0;
+		if (want == now || (c->unreadable > 0 && want < now))
+			continue;
+		index_set_refs(ix, i, want);
+		changed++;
+	}
+	return changed;
+}

@@ -1,0 +1,48 @@
+#ifndef CALA_DDUP_COUNT_H
+#define CALA_DDUP_COUNT_H
+
+/* count: how often the archives refer to each chunk of the index. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct archive;
+struct ddup;
+struct err;
+
+struct count {
+	struct ddup *r;
+	uint32_t *refs;                 /* by reference */
+	size_t room;
+	uint64_t archives, unreadable;  /* looked at; not to be read */
+	uint64_t unknown;               /* uses of ids that nothing maps */
+	uint64_t added;                 /* chunks that only a map knew */
+	uint64_t top;                   /* highest id in any archive */
+	bool mend;                      /* add those to the index */
+};
+
+/*
+ * count_init(c, r, mend), count_fini.
+ * count_one(c, a, e): the archive a; -1 when it can't be read.
+ * count_all(c, e): every archive; those that can't be read are warned about
+ *   and counted.
+ * count_apply(c): the counts into the index: exact when everything could be
+ *   read, else only where they rise.  Returns how many changed.
+ */
+void count_init(struct count *, struct ddup *, bool);
+void count_fini(struct count *);
+int  count_one(struct count *, struct archive *, struct err *);
+int  count_all(struct count *, struct err *);
+uint64_t count_apply(struct count *);
+
+/*
+ * care_recount(r, c, &changed, e): count_all and count_apply; when everything
+ * could be read, the index is ours again.
+ * care_bury(r, &n, e): take all chunks without references out of the index, save
+ * it, and then remove their files, n of them.
+ */
+int care_recount(struct ddup *, struct count *, uint64_t *, struct err *);
+int care_bury(struct ddup *, uint64_t *, struct err *);
+
+#endif

@@ -1,0 +1,281 @@
+/* index: the table. */
+
+#include "ddup/index.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+
+enum {
+	SEG = 16384,                    /* chunks of a segment */
+	CELL = DDUP_HASH + 5 + 4 + 4,   /* hash, id, count, word */
+	OFF_ID = DDUP_HASH,
+	OFF_REFS = OFF_ID + 5,
+	OFF_WORD = OFF_REFS + 4,
+	SLOTS = 1024
+};
+
+void
+index_init(struct index *ix)
+{
+	memset(ix, 0, sizeof(*ix));
+	ix->chunk_size = DDUP_CHUNK_SIZE;
+	ix->next_id = 1;
+	ix->ascending = true;
+	ix->uid = geteuid();
+	ix->gid = getegid();
+	buf_init(&ix->deleted, (size_t)256 << 20);
+	/* What a foreign index may hold must not choose its slots. */
+	if (getrandom(&ix->seed, sizeof(ix->seed), 0) == -1)
+		ix->seed = (uint64_t)(uintptr_t)ix;
+}
+
+void
+index_fini(struct index *ix)
+{
+	size_t i;
+
+	for (i = 0; i < ix->nseg; i++)
+		free(ix->seg[i]);
+	free(ix->seg);
+	free(ix->slot);
+	free(ix->by_id);
+	buf_fini(&ix->deleted);
+	ix->seg = NULL;
+	ix->slot = ix->by_id = NULL;
+	ix->nseg = 0;
+	ix->n = ix->mask = ix->filled = ix->id_mask = 0;
+}
+
+static unsigned char *
+cell(const struct index *ix, uint32_t ref)
+{
+	return ix->seg[ref / SEG] + (size_t)(ref % SEG) * CELL;
+}
+
+const unsigned char *
+index_hash(const struct index *ix, uint32_t ref)
+{
+	return cell(ix, ref);
+}
+
+uint64_t
+index_get_id(const struct index *ix, uint32_t ref)
+{
+	const unsigned char *p = cell(ix, ref) + OFF_ID;
+
+	return (uint64_t)get_le32(p) | (uint64_t)p[4] << 32;
+}
+
+void
+index_set_id(struct index *ix, uint32_t ref, uint64_t id)
+{
+	unsigned char *p = cell(ix, ref) + OFF_ID;
+
+	put_le32(p, (uint32_t)id);
+	p[4] = (unsigned char)(id >> 32);
+}
+
+uint32_t
+index_refs(const struct index *ix, uint32_t ref)
+{
+	return get_le32(cell(ix, ref) + OFF_REFS);
+}
+
+void
+index_set_refs(struct index *ix, uint32_t ref, uint32_t n)
+{
+	put_le32(cell(ix, ref) + OFF_REFS, n);
+}
+
+uint32_t
+index_word(const struct index *ix, uint32_t ref)
+{
+	return get_le32(cell(ix, ref) + OFF_WORD);
+}
+
+void
+index_set_word(struct index *ix, uint32_t ref, uint32_t word)
+{
+	put_le32(cell(ix, ref) + OFF_WORD, word);
+}
+
+void
+index_more(struct index *ix, uint32_t ref)
+{
+	uint32_t n = index_refs(ix, ref);
+
+	if (n != INDEX_MANY)
+		index_set_refs(ix, ref, n + 1);
+}
+
+static uint32_t
+mix(uint64_t seed, uint64_t v)
+{
+	v = (v ^ seed) * 0x9E3779B97F4A7C15u;
+	v = (v ^ v >> 32) * (seed | 1);
+	return (uint32_t)(v >> 32);
+}
+
+static uint32_t
+spread(const struct index *ix, const unsigned char *hash)
+{
+	return mix(ix->seed, get_le64(hash) ^ get_le64(hash + 8) * 31);
+}
+
+static void
+slot_in(struct index *ix, uint32_t ref)
+{
+	uint32_t i = spread(ix, cell(ix, ref)) & ix->mask;
+
+	while (ix->slot[i] != 0)
+		i = (i + 1) & ix->mask;
+	ix->slot[i] = ref + 1;
+	ix->filled++;
+}
+
+/* Room for one more: slots are filled up to seven eighths. */
+static int
+slots_grow(struct index *ix, struct err *e)
+{
+	uint32_t n, i, *v;
+
+	if (ix->slot != NULL && ix->filled < ix->mask - ix->mask / 8)
+		return 0;
+	n = ix->slot == NULL ? SLOTS : 2 * (ix->mask + 1);
+	if (n == 0 || (v = calloc(n, sizeof(*v))) == NULL)
+		return err_oom(e);
+	free(ix->slot);
+	ix->slot = v;
+	ix->mask = n - 1;
+	ix->filled = 0;
+	for (i = 0; i < ix->n; i++)
+		slot_in(ix, i);
+	return 0;
+}
+
+int
+index_add(struct index *ix, const unsigned char *hash, uint32_t *ref,
+    struct err *e)
+{
+	unsigned char **more;
+	uint32_t i = ix->n;
+
+	if (i >= INDEX_NONE - 1)
+		return err_set(e, CALA_FAIL, "too many chunks");
+	if (slots_grow(ix, e) == -1)
+		return -1;
+	if (i / SEG == ix->nseg) {
+		more = reallocarray(ix->seg, ix->nseg + 1, sizeof(*more));
+		if (more == NULL)
+			return err_oom(e);
+		ix->seg = more;
+		if ((ix->seg[ix->nseg] = malloc((size_t)SEG * CELL)) == NULL)
+			return err_oom(e);
+		ix->nseg++;
+	}
+	memset(cell(ix, i), 0, CELL);
+	memcpy(cell(ix, i), hash, DDUP_HASH);
+	slot_in(ix, i);
+	ix->n++;
+	*ref = i;
+	return 0;
+}
+
+uint32_t
+index_find(const struct index *ix, const unsigned char *hash)
+{
+	uint32_t i;
+
+	if (ix->slot == NULL)
+		return INDEX_NONE;
+	for (i = spread(ix, hash) & ix->mask; ix->slot[i] != 0;
+	    i = (i + 1) & ix->mask)
+		if (memcmp(cell(ix, ix->slot[i] - 1), hash, DDUP_HASH) == 0)
+			return ix->slot[i] - 1;
+	return INDEX_NONE;
+}
+
+uint32_t
+index_again(const struct index *ix, uint32_t ref)
+{
+	const unsigned char *hash = cell(ix, ref);
+	bool past = false;
+	uint32_t i;
+
+	for (i = spread(ix, hash) & ix->mask; ix->slot[i] != 0;
+	    i = (i + 1) & ix->mask) {
+		if (past && memcmp(cell(ix, ix->slot[i] - 1), hash,
+		    DDUP_HASH) == 0)
+			return ix->slot[i] - 1;
+		past |= ix->slot[i] - 1 == ref;
+	}
+	return INDEX_NONE;
+}
+
+int
+index_ids(struct index *ix, struct err *e)
+{
+	uint64_t id, last = 0;
+	uint32_t i, k, n = SLOTS;
+	int twice = 0;
+
+	free(ix->by_id);
+	ix->by_id = NULL;
+	ix->ascending = true;
+	for (i = 0; i < ix->n && ix->ascending; i++) {
+		id = index_get_id(ix, i);
+		ix->ascending = id > last;
+		last = id;
+	}
+	if (ix->ascending)
+		return 0;
+	while (n - n / 8 <= ix->n)
+		n *= 2;
+	if ((ix->by_id = calloc(n, sizeof(*ix->by_id))) == NULL)
+		return err_oom(e);
+	ix->id_mask = n - 1;
+	for (i = 0; i < ix->n; i++) {
+		if ((id = index_get_id(ix, i)) == 0)
+			continue;
+		for (k = mix(ix->seed, id) & ix->id_mask; ix->by_id[k] != 0;
+		    k = (k + 1) & ix->id_mask)
+			if (index_get_id(ix, ix->by_id[k] - 1) == id)
+				break;
+		if (ix->by_id[k] != 0)
+			twice = 1;
+		else
+			ix->by_id[k] = i + 1;
+	}
+	return twice;
+}
+
+uint32_t
+index_id(const struct index *ix, uint64_t id)
+{
+	uint32_t lo = 0, hi = ix->n, mid, k;
+
+	if (id == 0)
+		return INDEX_NONE;
+	if (!ix->ascending) {
+		if (ix->by_id == NULL)
+			return INDEX_NONE;
+		for (k = mix(ix->seed, id) & ix->id_mask; ix->by_id[k] != 0;
+		    k = (k + 1) & ix->id_mask)
+			if (index_get_id(ix, ix->by_id[k] - 1) == id)
+				return ix->by_id[k] - 1;
+		return INDEX_NONE;
+	}
+	while (lo < hi) {
+		mid = lo + (hi - lo) / 2;
+		if (index_get_id(ix, mid) < id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < ix->n && index_get_id(ix, lo) == id ? lo : INDEX_NONE;
+}

@@ -1,0 +1,142 @@
+#ifndef CALA_DDUP_INT_H
+#define CALA_DDUP_INT_H
+
+/* int: what the files of this room share. */
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "ddup/ddup.h"
+#include "ddup/index.h"
+
+#define DDUP_LOCK "cala.lock"
+#define DDUP_INDEX_LOCK "cala-index.lock"
+#define DDUP_STATE "cala-state"
+
+enum {
+	DDUP_WAIT = 60,                 /* seconds for a foreign holder */
+	DDUP_FILE = DDUP_NAME_MAX + 24, /* ".NAME.cala-deleted" with NUL */
+	CHUNK_PATH = 2 + 1 + 2 + 1 + 60 + 6 + 1         /* HH/HH/….chunk */
+};
+
+struct ddup {
+	int root;                       /* the folder that holds .ddup-bak */
+	int dir, archives, chunks;
+	struct log *log;
+	struct ddup_how how;
+	int lock;                       /* cala.lock, or -1 */
+	uid_t uid;                      /* whose our files shall be */
+	gid_t gid;
+	bool chown;
+	bool foreign;                   /* the index is not as we left it */
+	pthread_mutex_t mu;             /* around ix */
+	struct index ix;
+	bool loaded;
+	_Atomic uint64_t new_chunks, new_bytes, temps;
+};
+
+/*
+ * repo_index(r, e): load the index unless it is; damage is a note here.
+ * repo_index_write(r, e): CALA_INTEGRITY when it is damaged.
+ * repo_lock_index(r, mode, e): the lock under which the index changes, and our
+ *   name in the foreign one (mode: enum foreign_mode); a descriptor for
+ *   repo_unlock_index, or -1.
+ * repo_state_save(r): remember which index we wrote; repo_state_same(r): is it
+ *   the one that is loaded?
+ * repo_own(r, fd, e): give a new file to whom the repository belongs.
+ */
+int  repo_index(struct ddup *, struct err *);
+int  repo_index_write(struct ddup *, struct err *);
+int  repo_lock_index(struct ddup *, int, struct err *);
+void repo_unlock_index(struct ddup *, int);
+void repo_state_save(struct ddup *);
+bool repo_state_same(struct ddup *);
+int  repo_own(const struct ddup *, int, struct err *);
+
+/* NAME.ddup; .NAME.cala-tmp; .NAME.cala-deleted */
+void name_archive(char [DDUP_FILE], const char *);
+void name_temp(char [DDUP_FILE], const char *);
+void name_deleted(char [DDUP_FILE], const char *);
+
+/*
+ * foreign: the Rust program's lock file chunks/index.lock (48 bytes) and the
+ * processes that could be it.
+ *
+ *	0 u8 writer_mode   8 u8 writer_present   16 u64 writer_pid
+ *	24, 32, 40 u64 readers, by mode
+ */
+enum foreign_mode { FOREIGN_NONE, FOREIGN_DESTROY, FOREIGN_CREATE };
+
+enum { FOREIGN_SIZE = 48 };
+
+struct foreign {
+	uint8_t mode;
+	bool writer;
+	uint64_t pid;
+	uint64_t readers[3];
+};
+
+/*
+ * foreign_parse(f, p, n): the bytes of a lock file; -1 when there are fewer
+ * than 24, counters that are missing are 0.
+ * foreign_get(f, chunks, e): read it; absent is idle.
+ * foreign_put(f, chunks, e): write it whole.
+ */
+int  foreign_parse(struct foreign *, const unsigned char *, size_t);
+void foreign_bytes(const struct foreign *, unsigned char [FOREIGN_SIZE]);
+int  foreign_get(struct foreign *, int, struct err *);
+int  foreign_put(const struct foreign *, int, struct err *);
+
+/*
+ * foreign_alive(root, who, n): 1 when a process of Wings or ddup-bak may have
+ * this repository open, with its name and pid in who; 0 when none of them runs
+ * at all; 2 when some run elsewhere.
+ * foreign_take(r, mode, e): publish ourselves as writer, waiting for others;
+ * CALA_LOCKED says who.  foreign_give(r): idle again, if it is ours.
+ * foreign_reset(r, e): --break-lock.
+ */
+int  foreign_alive(int, char *, size_t);
+int  foreign_take(struct ddup *, enum foreign_mode, struct err *);
+void foreign_give(struct ddup *);
+int  foreign_reset(struct ddup *, struct err *);
+
+/*
+ * chunk_path(hash, out): HH/HH/….chunk.
+ * chunk_there(r, hash): is there a file that may be a chunk?
+ * chunk_remove(r, hash, e): unlink it and the folders that it leaves empty; 0
+ * also when it is gone.
+ */
+void chunk_path(const unsigned char *, char [CHUNK_PATH]);
+bool chunk_there(const struct ddup *, const unsigned char *);
+int  chunk_remove(const struct ddup *, const unsigned char *, struct err *);
+
+/*
+ * A decoder holds the memory to read one chunk at a time.
+ *
+ * decoder_load(d, chunks, hash, len, max, &p, &n, e): the plain bytes of a
+ * chunk, at most max, checked against its hash; len is what is expected or 0.
+ * *p is lent until the next call.  CALA_NOTFOUND: no file; CALA_INTEGRITY: it
+ * is damaged.
+ * decoder_trailing(d): bytes behind the end of the compressed data just read.
+ */
+struct decoder;
+struct decoder *decoder_new(struct err *);
+int decoder_load(struct decoder *, int, const unsigned char *, size_t,
+    size_t, const unsigned char **, size_t *, struct err *);
+size_t decoder_trailing(const struct decoder *);
+/* decoder_size(d): the bytes of memory that it holds. */
+size_t decoder_size(const struct decoder *);
+void decoder_free(struct decoder *);    /* NULL is fine */
+
+/*
+ * chunk_cap(r, size): the most plain bytes that a chunk of a file of size bytes
+ * may have.
+ */
+size_t chunk_cap(const struct ddup *, uint64_t);
+
+#endif

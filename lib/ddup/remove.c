@@ -1,0 +1,278 @@
+/* remove: deleting a backup, and finishing deletions that were killed. */
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "ddup/archive.h"
+#include "ddup/care.h"
+#include "ddup/count.h"
+#include "ddup/int.h"
+
+/* No archive may refer to it: neither by this id nor by another one. */
+static bool
+unused(const struct index *ix, uint32_t ref)
+{
+	uint32_t i;
+
+	for (i = index_find(ix, index_hash(ix, ref)); i != INDEX_NONE;
+	    i = index_again(ix, i))
+		if (index_get_id(ix, i) != 0 && index_refs(ix, i) > 0)
+			return false;
+	return true;
+}
+
+/*
+ * Take chunks without references out of the index: those that c counts (all
+ * when NULL).
+ */
+static void
+bury(struct ddup *r, const struct count *c)
+{
+	struct index *ix = &r->ix;
+	uint32_t i;
+
+	for (i = 0; i < ix->n; i++) {
+		if (index_get_id(ix, i) == 0 || index_refs(ix, i) > 0 ||
+		    (c != NULL && (i >= c->room || c->refs[i] == 0)))
+			continue;
+		index_set_word(ix, i, index_word(ix, i) | INDEX_DEAD);
+	}
+}
+
+/* The files of the dead; only once the index without them is durable. */
+static int
+remove_dead(struct ddup *r, uint64_t *n, struct err *e)
+{
+	struct index *ix = &r->ix;
+	uint32_t i;
+
+	for (i = 0; i < ix->n; i++) {
+		if ((index_word(ix, i) & INDEX_DEAD) == 0)
+			continue;
+		if (unused(ix, i)) {
+			if (chunk_remove(r, index_hash(ix, i), e) == -1)
+				return -1;
+			++*n;
+		}
+		index_set_id(ix, i, 0);
+		index_set_word(ix, i, index_word(ix, i) &
+		    ~(uint32_t)INDEX_DEAD);
+	}
+	return 0;
+}
+
+static int
+save(struct ddup *r, struct err *e)
+{
+	if (index_save(&r->ix, r->chunks, e) == -1)
+		return -1;
+	if (!r->foreign)
+		repo_state_save(r);
+	return 0;
+}
+
+int
+care_recount(struct ddup *r, struct count *c, uint64_t *changed,
+    struct err *e)
+{
+	if (count_all(c, e) == -1)
+		return -1;
+	*changed = count_apply(c);
+	if (c->unreadable == 0)
+		r->foreign = false;
+	return 0;
+}
+
+int
+care_bury(struct ddup *r, uint64_t *n, struct err *e)
+{
+	bury(r, NULL);
+	if (save(r, e) == -1)
+		return -1;
+	return remove_dead(r, n, e);
+}
+
+/* The names of a kind of leftover: ".NAME" + suffix. */
+static int
+leftovers(struct ddup *r, const char *suffix,
+    int (*fn)(struct ddup *, const char *, struct err *), struct err *e)
+{
+	int fd = openat(r->archives, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dp = fd == -1 ? NULL : fdopendir(fd);
+	struct dirent *d;
+	int ret = 0;
+
+	if (dp == NULL) {
+		if (fd != -1)
+			close(fd);
+		return err_sys(e, "read the folder of archives");
+	}
+	while (ret == 0 && (errno = 0, d = readdir(dp)) != NULL) {
+		if (d->d_name[0] == '.' && str_ends(d->d_name, suffix))
+			ret = fn(r, d->d_name, e);
+		errno = 0;
+	}
+	if (ret == 0 && errno != 0)
+		ret = err_sys(e, "read the folder of archives");
+	closedir(dp);
+	return ret;
+}
+
+static int
+unlink_one(struct ddup *r, const char *name, struct err *e)
+{
+	if (unlinkat(r->archives, name, 0) == -1 && errno != ENOENT)
+		return err_sys(e, "remove %s", str_q(name));
+	return 0;
+}
+
+static int
+yes(struct ddup *r, const char *name, struct err *e)
+{
+	(void)r;
+	(void)name;
+	(void)e;
+	return 1;
+}
+
+/* Its name is gone, so it is no backup any more: what it used goes. */
+static int
+finish_deletion(struct ddup *r, struct err *e)
+{
+	struct count c;
+	uint64_t changed, n = 0;
+	int lock, ret = -1;
+
+	log_step(r->log, "finishing a deletion that was interrupted");
+	if ((lock = repo_lock_index(r, FOREIGN_DESTROY, e)) == -1)
+		return -1;
+	count_init(&c, r, false);
+	if (care_recount(r, &c, &changed, e) == -1)
+		goto out;
+	if ((c.unreadable > 0 ? save(r, e) : care_bury(r, &n, e)) == -1)
+		goto out;
+	ret = leftovers(r, ".cala-deleted", unlink_one, e);
+	if (ret == 0 && fsync(r->archives) == -1)
+		ret = err_sys(e, "sync the folder of archives");
+out:
+	count_fini(&c);
+	repo_unlock_index(r, lock);
+	return ret;
+}
+
+int
+care_recover(struct ddup *r, struct err *e)
+{
+	int found;
+
+	/* Without an index nothing can be counted: rebuild comes first. */
+	if (repo_index(r, e) == -1)
+		return -1;
+	if (r->ix.damage[0] != '\0')
+		return 0;
+	if (leftovers(r, ".cala-tmp", unlink_one, e) == -1 ||
+	    (found = leftovers(r, ".cala-deleted", yes, e)) == -1)
+		return -1;
+	return found == 1 ? finish_deletion(r, e) : 0;
+}
+
+/* What it uses goes out of the counts; never below nothing. */
+static void
+subtract(struct ddup *r, const struct count *c)
+{
+	struct index *ix = &r->ix;
+	uint32_t i, now;
+
+	for (i = 0; i < ix->n && i < c->room; i++) {
+		now = index_refs(ix, i);
+		if (c->refs[i] == 0 || now == INDEX_MANY)
+			continue;
+		index_set_refs(ix, i, now > c->refs[i] ? now - c->refs[i] : 0);
+	}
+}
+
+static int
+remove_locked(struct ddup *r, const char *name, struct err *e)
+{
+	char file[DDUP_FILE], deleted[DDUP_FILE];
+	struct err why = ERR_INIT;
+	struct count all, c;
+	struct archive a;
+	uint64_t n = 0;
+	bool known = false;
+	int ret = -1;
+
+	name_archive(file, name);
+	name_deleted(deleted, name);
+	count_init(&all, r, false);
+	count_init(&c, r, false);
+	/* Somebody else's counts may be too low, and theirs is not our word. */
+	if (r->foreign) {
+		log_step(r->log, "another program has written the index: "
+		    "counting again");
+		if (care_recount(r, &all, &n, e) == -1)
+			goto out;
+	}
+	if (archive_open(&a, r, name, &why) == 0) {
+		known = count_one(&c, &a, &why) == 0;
+		archive_close(&a);
+	}
+	if (!known && why.code != CALA_INTEGRITY) {
+		*e = why;
+		goto out;
+	}
+	if (!known)
+		log_note(r->log, "%s; what it used stays until gc can tell",
+		    why.msg);
+	if (renameat(r->archives, file, r->archives, deleted) == -1 ||
+	    fsync(r->archives) == -1) {
+		err_sys(e, "remove %s", file);
+		goto out;
+	}
+	/* With one that can't be read, nobody knows what may go. */
+	if (known && all.unreadable == 0) {
+		subtract(r, &c);
+		bury(r, &c);
+	}
+	if (save(r, e) == -1) {
+		(void)renameat(r->archives, deleted, r->archives, file);
+		goto out;
+	}
+	if (unlinkat(r->archives, deleted, 0) == -1 ||
+	    fsync(r->archives) == -1) {
+		err_sys(e, "remove %s", deleted);
+		goto out;
+	}
+	n = 0;
+	if (remove_dead(r, &n, e) == -1)
+		goto out;
+	log_step(r->log, "%" PRIu64 " chunks were used by nothing else", n);
+	ret = 0;
+out:
+	count_fini(&all);
+	count_fini(&c);
+	return ret;
+}
+
+int
+ddup_remove(struct ddup *r, const char *name, struct err *e)
+{
+	int lock, there, ret = -1;
+
+	if (repo_index_write(r, e) == -1 ||
+	    (lock = repo_lock_index(r, FOREIGN_DESTROY, e)) == -1)
+		return -1;
+	if ((there = ddup_exists(r, name, e)) == 0)
+		err_set(e, CALA_NOTFOUND, "no backup %s", str_q(name));
+	if (there == 1)
+		ret = remove_locked(r, name, e);
+	repo_unlock_index(r, lock);
+	return ret;
+}
