@@ -57,6 +57,7 @@ struct driver_call {
 	const char *dir;                        /* NULL: stdin */
 	const char *as;                         /* --as V */
 	const char *exclude_from;
+	bool force_read, ignore_inode;          /* of files that look unchanged */
 	uint64_t expect;                        /* bytes to come; 0: unknown */
 	struct record *record;                  /* filled in, to complete */
 	const struct archive_facts *facts;      /* the stream, once it ended */
@@ -112,6 +113,7 @@ struct driver {
 	const char *name;               /* "cala-local" */
 	const char *const *disks;       /* NULL-terminated */
 	unsigned takes;
+	bool salvages;          /* get, restore, ls, cat honour no_check */
 	int (*put_begin)(struct driver_call *, struct sink **, struct err *);
 	int (*put_dir)(struct driver_call *, struct err *);
 	int (*open)(struct driver_call *, struct tree **, struct err *);

@@ -335,7 +335,10 @@ no_strangers(const struct run *r, const struct verb *v, struct err *e)
 		{ "commit-fd", r->commit_fd != UINT64_MAX, V_PUT },
 		{ "ok-status", r->ok_status != NULL, V_PUT },
 		{ "expect", r->expect != 0, V_PUT },
-		{ "no-check", r->no_check, V_PUT },
+		{ "force-read", r->force_read, V_PUT },
+		{ "ignore-inode", r->ignore_inode, V_PUT },
+		{ "no-check", r->no_check, V_PUT | (r->d->salvages ?
+		    V_GET | V_RESTORE | V_LS | V_CAT : 0) },
 		{ "allow-empty", r->allow_empty, V_PUT },
 		{ "raw", r->raw, V_GET },
 		{ "recursive", r->recursive, V_LS },
@@ -401,6 +404,8 @@ prepare(struct run *r, const struct verb *v, struct err *e)
 	c->raw = r->raw;
 	c->dry_run = r->dry_run;
 	c->no_check = r->no_check;
+	c->force_read = r->force_read;
+	c->ignore_inode = r->ignore_inode;
 	c->allow_empty = r->allow_empty;
 	c->offset = r->offset;
 	c->length = r->length;
@@ -450,11 +455,11 @@ usage_text(const struct driver *d, struct buf *b, struct err *e)
 	    "           [OPTION...] [OPERAND...]\n\nverbs:\n", d->name);
 	for (i = 0; i < VERBS; i++)
 		if (has_verb(d, verbs[i].bit))
-			buf_printf(b, "  %-7s %-14s %s%s", verbs[i].name,
+			buf_printf(b, "  %-10s %-14s %s%s", verbs[i].name,
 			    verbs[i].operands, verbs[i].help,
 			    i + 1 < VERBS ? "\n" : "");
 	for (i = 0; d->extra != NULL && d->extra[i].name != NULL; i++)
-		buf_printf(b, "\n  %-7s %-14s %s", d->extra[i].name, "",
+		buf_printf(b, "\n  %-10s %-14s %s", d->extra[i].name, "",
 		    d->extra[i].help);
 	return buf_failed(b, e);
 }
@@ -510,6 +515,12 @@ start(struct run *r, int argc, char **argv, const struct verb **v,
 		{ OPT_STR, 0, "exclude-from", "FILE",
 		    "put DIR: leave out what the rules in FILE match",
 		    &r->exclude_from, NULL },
+		{ OPT_FLAG, 0, "force-read", NULL,
+		    "put DIR: read files that are unchanged, too",
+		    &r->force_read, NULL },
+		{ OPT_FLAG, 0, "ignore-inode", NULL,
+		    "put DIR: unchanged is what has the same size and times",
+		    &r->ignore_inode, NULL },
 		{ OPT_STR, 0, "facts", "FILE",
 		    "put: the producer's report, read at the end", &r->facts,
 		    NULL },
@@ -523,8 +534,8 @@ start(struct run *r, int argc, char **argv, const struct verb **v,
 		    "put: refuse at once when so many don't fit", &r->expect,
 		    NULL },
 		{ OPT_FLAG, 0, "no-check", NULL,
-		    "put: store without proof of completeness", &r->no_check,
-		    NULL },
+		    "put: without proof; get, ls, cat: what is left",
+		    &r->no_check, NULL },
 		{ OPT_FLAG, 0, "allow-empty", NULL,
 		    "put: store even an empty stream", &r->allow_empty, NULL },
 		{ OPT_FLAG, 0, "raw", NULL, "get: the archive as it is stored",

@@ -308,9 +308,10 @@ check_options(struct run *r, struct err *e)
 	    r->commit_fd != UINT64_MAX))
 		return err_set(e, CALA_USAGE, "put DIR takes no COMMAND, "
 		    "--facts or --commit-fd");
-	if (r->call.dir == NULL && (r->as != NULL || r->exclude_from != NULL))
-		return err_set(e, CALA_USAGE, "--as and --exclude-from need "
-		    "a DIR");
+	if (r->call.dir == NULL && (r->as != NULL ||
+	    r->exclude_from != NULL || r->force_read || r->ignore_inode))
+		return err_set(e, CALA_USAGE, "--as, --exclude-from, "
+		    "--force-read and --ignore-inode need a DIR");
 	if (r->rest.v != NULL && r->rest.n == 0)
 		return err_set(e, CALA_USAGE, "no COMMAND behind '--'");
 	if (r->ok_status != NULL && r->rest.v == NULL)

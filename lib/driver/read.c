@@ -145,6 +145,7 @@ verb_restore(struct run *r, struct err *e)
 		return err_hint(e, "%s get … | cala-unpack --to DIR",
 		    r->d->name);
 	}
+	/* Which backup, before where to: it may be another server's. */
 	if (backup_find(r, &rec, e) == -1)
 		return -1;
 	record_fini(&rec);

@@ -29,6 +29,7 @@ struct run {
 	char adopt[UUID_TEXT];          /* its UUID, or "" */
 	/* 2 until --lock or --no-lock is seen: set has a third answer */
 	union { bool on; unsigned char raw; } lock;
+	bool force_read, ignore_inode;
 	bool recursive, json, raw, dry_run, no_check, allow_empty;
 	uint64_t offset, expect;
 	/* UINT64_MAX: not given */

@@ -1,0 +1,231 @@
+/* ddup_care: check, verify, gc, and the verbs that only this disk has. */
+
+#include "driver/ddup.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "config/conf.h"
+#include "driver/beside.h"
+#include "driver/local.h"
+#include "driver/stored.h"
+
+static void
+say(void *arg, const char *line)
+{
+	driver_say(arg, "%s", line);
+}
+
+int
+ddup_check(struct driver_call *call, struct err *e)
+{
+	char have[STR_HUMAN], all[STR_HUMAN];
+	struct ddup *r = NULL;
+	struct ddup_how how = { .use = DDUP_SHARE, .write = true };
+	struct statvfs fs;
+	int dirfd, ret = -1;
+
+	if ((dirfd = local_open(call, false, e)) == -1)
+		return stored_failed(call, "open the folder", e);
+	driver_say(call, "ok: folder %s", str_q(local_dir(call)));
+	if (local_probe(call, dirfd, e) == -1)
+		goto out;
+	if (fstatvfs(dirfd, &fs) == -1) {
+		err_sys(e, "ask for free space");
+		stored_failed(call, "free space", e);
+		goto out;
+	}
+	driver_say(call, "%s: %s of %s are free", fs.f_bavail <
+	    fs.f_blocks / 20 ? "note" : "ok",
+	    str_human((uint64_t)fs.f_bavail * fs.f_frsize, have),
+	    str_human((uint64_t)fs.f_blocks * fs.f_frsize, all));
+	if (ddup_open(&r, dirfd, &how, call->log, e) == 0) {
+		driver_say(call, "ok: the repository opens for writing, its "
+		    "index is sound");
+	} else if (e->code == CALA_NOTFOUND) {
+		err_clear(e);
+		driver_say(call, "ok: there is no repository yet; the first "
+		    "put makes one");
+	} else {
+		stored_failed(call, "open the repository", e);
+		goto out;
+	}
+	ret = 0;
+out:
+	ddup_close(r);
+	close(dirfd);
+	return ret;
+}
+
+int
+ddup_verify_one(struct driver_call *call, struct record *rec, struct err *e)
+{
+	struct care_say s = { say, call };
+	struct ddup_seen seen;
+	struct ddup *r;
+	int ret = -1;
+
+	if (ddup_start(call, DDUP_SHARE, false, false, &r, e) == -1)
+		return stored_failed(call, "open the repository", e);
+	if (ddup_verify(r, call->backup, call->read_data ? call->percent : 0,
+	    call->jobs, &s, &seen, e) == -1) {
+		stored_failed(call, "verify", e);
+		goto out;
+	}
+	driver_say(call, "ok: %" PRIu64 " entries, %" PRIu64 " chunks, all of "
+	    "them there", seen.entries, seen.chunks);
+	if (call->read_data)
+		driver_say(call, "ok: read %" PRIu64 " bytes, which are what "
+		    "their hashes say", seen.read);
+	else
+		driver_say(call, "note: --read-data reads the chunks, too");
+	if (stored_compare(call, rec, "files", rec->has_files, rec->files,
+	    seen.files, e) == -1 || stored_compare(call, rec,
+	    "bytes of files", rec->has_size, rec->size, seen.size, e) == -1)
+		goto out;
+	if (!rec->complete && !rec->foreign)
+		driver_say(call, "note: the backup is partial: %" PRIu64
+		    " warnings when it was made", rec->warnings_count);
+	ret = 0;
+out:
+	ddup_close(r);
+	return ret;
+}
+
+static bool
+there(void *arg, const char *uuid)
+{
+	struct err ignored = ERR_INIT;
+
+	return ddup_exists(arg, uuid, &ignored) != 0;
+}
+
+int
+ddup_collect(struct driver_call *call, struct err *e)
+{
+	struct care_say s = { say, call };
+	struct ddup *r;
+	size_t n = 0;
+	int ret;
+
+	if (ddup_start(call, DDUP_ALONE, true, false, &r, e) == -1) {
+		if (e->code != CALA_NOTFOUND)
+			return -1;
+		err_clear(e);
+		driver_say(call, "nothing to do: there is no repository yet");
+		return 0;
+	}
+	ret = ddup_gc(r, call->dry_run, &s, e);
+	if (ret == 0)
+		ret = beside_orphans(call, ddup_archives(r), there, r, &n, e);
+	ddup_close(r);
+	return ret;
+}
+
+static int
+verb_init(struct driver_call *call, struct err *e)
+{
+	int dirfd, ret;
+
+	if ((dirfd = local_open(call, true, e)) == -1)
+		return -1;
+	ret = ddup_init(dirfd, (uint32_t)conf_u64(call->cfg, "chunk-size"), 0,
+	    e);
+	close(dirfd);
+	if (ret == -1)
+		return err_ctx(e, "%s", str_q(local_dir(call)));
+	driver_say(call, "made a repository in %s", str_q(local_dir(call)));
+	return 0;
+}
+
+static int
+verb_rebuild(struct driver_call *call, struct err *e)
+{
+	struct care_say s = { say, call };
+	struct ddup *r;
+	int ret;
+
+	if (ddup_start(call, DDUP_ALONE, true, false, &r, e) == -1)
+		return -1;
+	ret = ddup_rebuild(r, &s, e);
+	ddup_close(r);
+	return ret;
+}
+
+static int
+verb_break_lock(struct driver_call *call, struct err *e)
+{
+	struct ddup_how how = { .use = DDUP_ALONE, .break_lock = true,
+	    .wait = 1 };
+	struct ddup *r = NULL;
+	int dirfd, ret;
+
+	if ((dirfd = local_open(call, false, e)) == -1)
+		return -1;
+	ret = ddup_open(&r, dirfd, &how, call->log, e);
+	ddup_close(r);
+	close(dirfd);
+	if (ret == 0)
+		driver_say(call, "the lock of ddup-bak is idle");
+	return ret;
+}
+
+static int
+verb_stats(struct driver_call *call, struct err *e)
+{
+	char human[STR_HUMAN];
+	struct ddup_stats st;
+	struct ddup *r;
+	struct buf b;
+	struct jw j;
+	int ret;
+
+	if (ddup_start(call, DDUP_LOOK, false, false, &r, e) == -1)
+		return -1;
+	ret = ddup_stats(r, &st, e);
+	if (ret == 0 && !call->json) {
+		driver_say(call, "backups: %" PRIu64 ", archives of %s",
+		    st.archives, str_human(st.archive_bytes, human));
+		driver_say(call, "chunks: %" PRIu64 " in the index, used %"
+		    PRIu64 " times, %" PRIu64 " by nothing", st.chunks,
+		    st.refs, st.unused);
+		driver_say(call, "chunk files: %" PRIu64 ", %s; %u bytes a "
+		    "chunk on average when cut", st.files,
+		    str_human(st.file_bytes, human), ddup_chunk_size(r));
+	} else if (ret == 0) {
+		buf_init(&b, 4096);
+		jw_begin(&j, &b);
+		jw_open(&j, NULL, '{');
+		jw_u64(&j, "v", 1);
+		jw_u64(&j, "backups", st.archives);
+		jw_u64(&j, "archive_bytes", st.archive_bytes);
+		jw_u64(&j, "chunks", st.chunks);
+		jw_u64(&j, "references", st.refs);
+		jw_u64(&j, "unused", st.unused);
+		jw_u64(&j, "chunk_files", st.files);
+		jw_u64(&j, "chunk_bytes", st.file_bytes);
+		jw_u64(&j, "chunk_size", ddup_chunk_size(r));
+		jw_close(&j, '}');
+		if ((ret = buf_failed(&b, e)) == 0)
+			driver_say(call, "%s", b.p);
+		buf_fini(&b);
+	}
+	ddup_close(r);
+	return ret;
+}
+
+const struct driver_verb ddup_verbs[] = {
+	{ "init", "make an empty repository", 0, verb_init },
+	{ "rebuild", "make the index anew, out of chunks and archives",
+	    DRIVER_BLOCKED, verb_rebuild },
+	{ "stats", "what the repository holds", DRIVER_JSON, verb_stats },
+	{ "break-lock", "reset the lock that a killed ddup-bak left", 0,
+	    verb_break_lock },
+	{ NULL, NULL, 0, NULL }
+};
