@@ -155,10 +155,12 @@ compress(struct job *j)
 	struct frames *f = s->f;
 	void *ctx = ctx_take(f, &s->e);
 
-	if (f->index != NULL)
-		s->sum = (uint32_t)XXH64(s->in.p, s->in_len, 0);
 	s->failed = ctx == NULL || f->press->run(ctx, s->in.p, s->in_len,
 	    s->out.p, s->cap, &s->out_len, &s->e) == -1;
+	if (f->index != NULL)
+		s->sum = s->out_len > 0 && f->press->sum != NULL ?
+		    f->press->sum(s->out.p, s->out_len) :
+		    (uint32_t)XXH64(s->in.p, s->in_len, 0);
 	if (ctx != NULL)
 		ctx_give(f, ctx);
 }

@@ -155,7 +155,8 @@ law_run(void *ctx, const void *in, size_t n, void *out, size_t cap,
 	return ret;
 }
 
-const struct press press_law = { law_room, law_open, law_run, NULL, free };
+const struct press press_law = { law_room, law_open, law_run, NULL, NULL,
+    free };
 
 /* One stream through a filter. */
 struct filter {

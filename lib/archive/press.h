@@ -27,6 +27,11 @@ struct press {
 	/* straight into a sink, where room was guessed too small, or NULL */
 	int (*stream)(void *ctx, const void *in, size_t n, struct sink *,
 	    struct err *);
+	/*
+	 * the low half of the XXH64 of what a result was made from, where the
+	 * result tells it; or NULL
+	 */
+	uint32_t (*sum)(const void *out, size_t len);
 	void (*close)(void *ctx);
 };
 
