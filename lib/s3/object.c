@@ -294,8 +294,8 @@ s3_list(struct s3 *s, const char *prefix, const char *delimiter,
 		q[n] = NULL;
 		ret = read_page(p, q, &status, e);
 		/* old servers know the first version only (s3.md 6.1) */
-		if (ret == -1 && first && !old && (status == 501 ||
-		    status == 400 || status == 405)) {
+		if (ret == -1 && first && !old && e->code != CALA_AUTH &&
+		    (status == 501 || status == 400 || status == 405)) {
 			log_step(s->log, "the server has no second version "
 			    "of lists: %s", e->msg);
 			err_clear(e);
