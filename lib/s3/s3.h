@@ -187,8 +187,14 @@ struct s3_open {
 };
 typedef int s3_open_fn(void *, const struct s3_open *, struct err *);
 
-/* s3_uploads: open uploads below prefix.  s3_abort: gone already is fine. */
+/*
+ * s3_uploads: open uploads below prefix.  s3_touched(s, key, id, &t, e): when
+ * the last part of one arrived, 0 when none did; CALA_NOTFOUND.  s3_abort: gone
+ * already is fine.
+ */
 int s3_uploads(struct s3 *, const char *, s3_open_fn *, void *, struct err *);
+int s3_touched(struct s3 *, const char *, const char *, time_t *,
+    struct err *);
 int s3_abort(struct s3 *, const char *, const char *, struct err *);
 
 /*

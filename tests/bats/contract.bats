@@ -11,9 +11,9 @@
 #	                     optional: once before and after all tests
 #	  whole_dirs         set: put DIR takes what can't be read, too
 #
-# Without them: cala-local; linked as contract-ddup.bats: cala-ddup; as
-# contract-toy.bats and contract-toydir.bats: the toy driver, which takes a
-# stream or a directory.
+# Without them: cala-local; linked as contract-toy.bats and
+# contract-toydir.bats: the toy driver, which takes a stream or a directory; as
+# contract-NAME.bats: cala-NAME, with contract-NAME.bash.
 
 load common
 
@@ -31,7 +31,7 @@ which_driver() {
 		driver=${BATS_TEST_FILENAME##*/contract-}
 		driver=$top/contrib/examples/cala-${driver%.bats}
 		conf=$BATS_TEST_DIRNAME/contract-toy.bash ;;
-	contract-btrfs.bats | contract-zfs.bats | contract-ddup.bats)
+	contract-*.bats)
 		driver=${BATS_TEST_FILENAME##*/contract-}
 		driver=cala-${driver%.bats}
 		conf=${BATS_TEST_FILENAME%.bats}.bash ;;
