@@ -330,6 +330,8 @@ class Connection:
                 self.check(req, entry)
                 response = self.carry_out(req)
         except Refused as e:
+            if e.code == "AuthorizationHeaderMalformed":
+                e.headers["x-amz-bucket-region"] = server.settings["region"]
             response = shape.error(e, req.raw_path, entry["id"])
             entry["code"] = e.code
         response = answers.bend(req, response)
@@ -475,7 +477,7 @@ class Connection:
             yield from pieces
             return
         rate, flip, done = f.get("rate", 0), None, 0
-        if f.get("action") == "flip":
+        if f.get("action") == "flip" and pieces is not None:
             flip = f.get("at", 0)
         step = min(BLOCK, max(1, rate // 20)) if rate else BLOCK
         for block in self.small(pieces, response.body, step):
