@@ -122,7 +122,11 @@ s3_code(int curl, unsigned status, const char *code)
 		{ "InvalidPartOrder", CALA_INTEGRITY },
 		{ "ConditionalRequestConflict", CALA_EXISTS },
 		{ "PreconditionFailed", CALA_EXISTS },
+		/* also inside the 200 of a Complete */
+		{ "AccessDenied", CALA_AUTH },
 		{ "InvalidAccessKeyId", CALA_AUTH },
+		/* versitygw's word for it, with 404 */
+		{ "XAdminUserNotFound", CALA_AUTH },
 		{ "SignatureDoesNotMatch", CALA_AUTH },
 		{ "RequestTimeTooSkewed", CALA_AUTH },
 		{ "ExpiredToken", CALA_AUTH }, { "InvalidToken", CALA_AUTH },

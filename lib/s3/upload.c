@@ -247,6 +247,11 @@ worker(void *arg)
 		pthread_mutex_lock(&u->mu);
 	}
 	pthread_cond_broadcast(&u->room);
+	/*
+	 * After a throttle more threads wait than may send, and a part that
+	 * ends wakes only one: each that leaves lets the others see why.
+	 */
+	pthread_cond_broadcast(&u->work);
 	pthread_mutex_unlock(&u->mu);
 	return NULL;
 }

@@ -3,7 +3,8 @@
 A rule is an object:
 	op, method, bucket, key   globs; absent: any
 	query                     text that the raw query must contain
-	nth, count                from the nth match on (1), so often (1; 0: always)
+	nth, count                from the nth match on (1), so often (1; 0: always);
+                          a request that another rule strikes counts, too
 	percent, seed             of those, so many by a seeded draw (100)
 	action, and its arguments by their names:
 status   {status, code, message, headers, body, when}
@@ -93,6 +94,7 @@ class Faults:
 
     def match(self, req):
         """The rule for this request, or None; at most one applies."""
+        struck = None
         with self.lock:
             for r in self.rules:
                 if not all(fnmatch.fnmatchcase(have, r[what])
@@ -105,13 +107,11 @@ class Faults:
                 if r.get("query", "") not in req.raw_query:
                     continue
                 r["seen"] += 1
-                if r["seen"] < r.get("nth", 1):
-                    continue
                 count = r.get("count", 1)
-                if count and r["used"] >= count:
-                    continue
-                if r["random"].random() * 100 >= r.get("percent", 100):
-                    continue
-                r["used"] += 1
-                return r
-        return None
+                if (struck is None and r["seen"] >= r.get("nth", 1)
+                        and (not count or r["used"] < count)
+                        and r["random"].random() * 100 < r.get("percent",
+                                                               100)):
+                    r["used"] += 1
+                    struck = r
+        return struck
