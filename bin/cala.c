@@ -31,8 +31,12 @@ enum {
 	O_GET = 1 << 11,
 	O_WAITS = 1 << 12,      /* --lock-wait alone */
 	O_LIMITS = 1 << 13,
+	O_PRUNE = 1 << 14,
+	O_COPY = 1 << 15,
 	O_ALL = INT_MAX
 };
+
+enum { OPTIONS = 80 };          /* rows at most, the last one included */
 
 struct call {
 	struct front front;
@@ -40,6 +44,7 @@ struct call {
 	struct conf *conf;
 	struct job_backup backup;
 	struct job_restore restore;
+	struct job_prune prune;
 	const char *read_data;
 	uint64_t max_age, offset, length;
 	bool recursive, raw;
@@ -260,6 +265,31 @@ do_status(struct call *c, struct err *e)
 }
 
 static int
+do_prune(struct call *c, struct err *e)
+{
+	size_t i;
+
+	c->prune.group = c->backup.group;
+	for (i = 0; i < c->n; i++)
+		if (each(c, job_prune(&c->env, c->v[i], &c->prune, e),
+		    e) == -1)
+			return -1;
+	return 0;
+}
+
+static int
+do_copy(struct call *c, struct err *e)
+{
+	size_t i;
+
+	for (i = 1; i < c->n; i++)
+		if (each(c, job_copy(&c->env, c->v[0], c->v[i],
+		    c->restore.to, e), e) == -1)
+			return -1;
+	return 0;
+}
+
+static int
 do_break_lock(struct call *c, struct err *e)
 {
 	return job_break_lock(&c->env, c->v[0], e);
@@ -295,6 +325,13 @@ static const struct verb verbs[] = {
 	    O_CONF | O_JSON | O_DRY, 3, 3, do_move },
 	{ "verify", "SERVER BACKUP", "prove that a backup can be restored",
 	    O_CONF | O_WAIT | O_VERIFY | O_LIMITS, 2, 2, do_verify },
+	{ "copy", "--to CONFIGURATION SERVER BACKUP...",
+	    "store a backup in another configuration, too",
+	    O_CONF | O_JSON | O_DRY | O_WAIT | O_WAITS | O_COPY | O_LIMITS, 2,
+	    SIZE_MAX, do_copy },
+	{ "prune", "SERVER...", "delete what no rule keeps",
+	    O_CONF | O_JSON | O_DRY | O_WAITS | O_PRUNE, 1, SIZE_MAX,
+	    do_prune },
 	{ "check", "[CONFIGURATION...]", "try whether storage works",
 	    O_CONF, 0, SIZE_MAX, do_check },
 	{ "status", "SERVER", "is there a whole backup, and a young one?",
@@ -477,8 +514,9 @@ rows(struct call *c, int mask, struct opt *out)
 		{ O_BACKUP, { OPT_STR, 0, "name", "NAME",
 		    "backup: what people call it; default: the local time",
 		    &c->backup.name, NULL } },
-		{ O_BACKUP, { OPT_STR, 0, "group", "GROUP",
-		    "backup: its group; default: the server's",
+		{ O_BACKUP | O_PRUNE, { OPT_STR, 0, "group", "GROUP",
+		    "backup: its group, default: the server's; prune: only "
+		    "this one",
 		    &c->backup.group, NULL } },
 		{ O_BACKUP, { OPT_FLAG, 0, "lock", NULL,
 		    "backup: protect it from deletion", &c->backup.lock,
@@ -486,9 +524,9 @@ rows(struct call *c, int mask, struct opt *out)
 		{ O_BACKUP, { OPT_FLAG, 0, "allow-empty", NULL,
 		    "backup: even a directory with nothing in it",
 		    &c->backup.allow_empty, NULL } },
-		{ O_RESTORE, { OPT_STR, 0, "to", "DIR",
-		    "restore: into a new directory DIR", &c->restore.to,
-		    NULL } },
+		{ O_RESTORE | O_COPY, { OPT_STR, 0, "to", "WHERE",
+		    "restore: into a new directory; copy: the configuration",
+		    &c->restore.to, NULL } },
 		{ O_RESTORE, { OPT_FLAG, 0, "truncate", NULL,
 		    "restore: replace the whole directory; the old one stays "
 		    "until --discard-old", &c->restore.truncate, NULL } },
@@ -533,6 +571,21 @@ rows(struct call *c, int mask, struct opt *out)
 		{ O_WAIT, { OPT_FLAG, 0, "progress", NULL,
 		    "plain progress lines every 10 seconds",
 		    &c->front.progress, NULL } },
+#define KEEP(name, help)						\
+		{ O_PRUNE, { OPT_U64, 0, "keep-" #name, "N",		\
+		    "prune: keep " help, &c->prune.keep.name, NULL } }
+		KEEP(last, "the newest N"),
+		KEEP(count, "the newest N, as Calagopus calls it"),
+		KEEP(hourly, "the newest of each of N hours"),
+		KEEP(daily, "the newest of each of N days"),
+		KEEP(weekly, "the newest of each of N weeks"),
+		KEEP(monthly, "the newest of each of N months"),
+		KEEP(yearly, "the newest of each of N years"),
+		KEEP(days, "all of the last N days"),
+#undef KEEP
+		{ O_PRUNE, { OPT_DURATION, 0, "keep-within", "DURATION",
+		    "prune: keep all that is younger",
+		    &c->prune.keep.within, NULL } },
 		{ O_LIMITS, { OPT_U64, 'j', "jobs", "N",
 		    "worker threads; 0: one a core", &c->env.jobs, NULL } },
 		{ O_LIMITS, { OPT_SIZE, 0, "memory", "BYTES", "stay below",
@@ -564,7 +617,7 @@ rows(struct call *c, int mask, struct opt *out)
 static const struct verb *
 find_verb(struct call *c, int *argc, char **argv, struct err *e)
 {
-	struct opt table[48];
+	struct opt table[OPTIONS];
 	struct opt_list args;
 	const struct verb *v;
 	int i;
@@ -600,6 +653,7 @@ static void
 fresh(struct call *c)
 {
 	struct front f = c->front;
+	size_t i;
 
 	opt_list_free(&c->backup.exclude);
 	memset(c, 0, sizeof(*c));
@@ -612,6 +666,8 @@ fresh(struct call *c)
 	c->env.jobs = c->env.memory = UINT64_MAX;
 	c->env.limit_read = c->env.limit_write = UINT64_MAX;
 	c->env.limit_network = UINT64_MAX;
+	for (i = 0; retain_key(i) != NULL; i++)
+		*retain_at(&c->prune.keep, i) = UINT64_MAX;
 	c->restore.space = true;
 }
 
@@ -650,7 +706,7 @@ int
 main(int argc, char **argv)
 {
 	static struct call c;
-	struct opt table[48];
+	struct opt table[OPTIONS];
 	struct opt_list args = { NULL, 0 };
 	struct err e = ERR_INIT;
 	const struct verb *v;

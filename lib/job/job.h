@@ -15,6 +15,7 @@
 #include "base/uuid.h"
 #include "config/conf.h"
 #include "driver/record.h"
+#include "job/retain.h"
 
 struct err;
 struct log;
@@ -116,6 +117,23 @@ int job_check(const struct job_env *, const char *const *, size_t,
 int job_delete(const struct job_env *, const char *, const char *,
     struct err *);
 int job_set(const struct job_env *, const char *, const char *, const char *,
+    const char *, struct err *);
+
+/*
+ * job_prune(env, server, how, e): remove what no rule keeps of the server's
+ * backups in its configuration; with env->dry_run print each backup with the
+ * rule that keeps it.  0; CALA_PARTIAL when one could not be removed; -1
+ * (CALA_USAGE where there is no rule).
+ * job_copy(env, server, backup, to, e): store it in the configuration to as
+ * well, under its UUID.  0, CALA_PARTIAL for a partial one, or -1.
+ */
+struct job_prune {
+	const char *group;              /* NULL: each; "": those without one */
+	struct retain keep;             /* UINT64_MAX: not said */
+};
+int job_prune(const struct job_env *, const char *, const struct job_prune *,
+    struct err *);
+int job_copy(const struct job_env *, const char *, const char *,
     const char *, struct err *);
 
 /*

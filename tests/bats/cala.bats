@@ -69,7 +69,7 @@ stored() {
 	[[ ${stderr_lines[0]} == "cala: error: no command 'frobnicate'" ]]
 	run cala ../cala-pack
 	[ "$status" -eq 2 ]
-	for v in copy prune policy doctor; do
+	for v in policy doctor; do
 		run cala $v
 		[ "$status" -eq 2 ]
 	done
