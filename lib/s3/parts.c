@@ -15,7 +15,10 @@
 #include "s3/attr.h"
 #include "s3/upload.h"
 
-enum { TRIES = 3 };     /* of a part whose answer is wrong */
+enum {
+	TRIES = 3,              /* of a part whose answer is wrong */
+	CLOCK_SLACK = 5         /* seconds that Last-Modified may be early */
+};
 
 /* The request, and what its answer says besides. */
 struct sending {
@@ -288,9 +291,12 @@ restart(void *arg, struct s3_req *r, struct err *e)
 	return 0;
 }
 
-/* Is what lies in the store, byte for byte, what we have? */
+/*
+ * Is what lies in the store, byte for byte, what we have, and no older than
+ * since (0: any)?
+ */
 static bool
-same(struct upload *u, const struct part *p)
+same(struct upload *u, const struct part *p, time_t since)
 {
 	struct compare c = { .p = p };
 	struct s3_req r = { .call = { .method = "GET", .key = u->key },
@@ -298,13 +304,14 @@ same(struct upload *u, const struct part *p)
 	struct err ignored = ERR_INIT;
 
 	return s3_send(u->s, &r, &ignored) == 0 && !c.differs &&
-	    c.at == p->niov;
+	    c.at == p->niov && (since == 0 || r.call.modified >= since);
 }
 
 int
 part_whole(struct upload *u, struct part *p, struct err *e)
 {
 	struct lines l = { NULL, 0 };
+	time_t began = s3_date(u->s) - CLOCK_SLACK;
 	struct sending g;
 	int ret = -1;
 
@@ -326,15 +333,16 @@ part_whole(struct upload *u, struct part *p, struct err *e)
 	}
 	/*
 	 * It is there already, but an earlier attempt, whose answer was lost,
-	 * may have put it there; or the ETag is none of ours: look.
+	 * may have put it there (curl itself makes a second one when a kept
+	 * connection dies); or the ETag is none of ours: look.
 	 */
-	if (ret == -1 && ((e->code == CALA_EXISTS && g.r.attempts > 2) ||
-	    (e->code == CALA_INTEGRITY && g.r.call.status == 200)) &&
-	    same(u, p)) {
+	if (ret == -1 && ((e->code == CALA_EXISTS && same(u, p, began)) ||
+	    (e->code == CALA_INTEGRITY && g.r.call.status == 200 &&
+	    same(u, p, 0)))) {
 		err_clear(e);
 		ret = 0;
 	}
-	if (ret == 0 && u->etags == MD5_NO && !same(u, p))
+	if (ret == 0 && u->etags == MD5_NO && !same(u, p, 0))
 		ret = err_set(e, CALA_INTEGRITY, "%s: what was stored is not "
 		    "what was sent", str_q(u->key));
 	if (ret == -1)

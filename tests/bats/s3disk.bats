@@ -103,6 +103,33 @@ listed() {
 	[ "$(listed)" = "$U " ]
 }
 
+@test "an answer that is lost is no failure, and no second backup" {
+	mkdir t
+	s3_blob 12000000 >t/x
+	cala-pack -C t . >big
+	small $U3
+	for f in "reset op=PutObject key=*.zst when=stored" \
+		"reset op=PutObject key=*.json when=stored" \
+		"reset op=CompleteMultipartUpload when=stored" \
+		"status op=CompleteMultipartUpload when=stored status=500" \
+		"blanks op=CompleteMultipartUpload seconds=1 then=InternalError"; do
+		s3_do clear
+		# shellcheck disable=SC2086
+		s3_fault $f count=1
+		case $f in
+		*Put*) cala-pack -C t one >in 2>/dev/null ;;
+		*) cp big in ;;
+		esac
+		d put -s $S2 <in >rec
+		[ "$(s3_do used)" = 1 ]
+		[ "$(d list -s $S2 | jq -cS .)" = "$(jq -cS . rec)" ]
+		d verify -b "$(jq -r .uuid rec)" --read-data
+		d rm -b "$(jq -r .uuid rec)"
+	done
+	[ "$(s3_keys | wc -l)" -eq 2 ]
+	s3_sound
+}
+
 @test "what a panel stored is listed, read, imported and deleted" {
 	mkdir t
 	seq 1 3000 >t/n
