@@ -304,6 +304,10 @@ change(struct job *j, struct edit *ed, const char *verb, struct err *e)
 		return assign(j, ed, NULL, j->v[0], j->v[1], e);
 	if (conf_address(j->v[0], &kind, name, e) == -1)
 		return -1;
+	/* Of a kind that nobody knows, it could not be removed otherwise. */
+	if (strcmp(verb, "remove") == 0 && *j->v[0] == '[' &&
+	    conf_section(ed->c, kind, name) == NULL)
+		return edit_remove_as(ed, j->v[0], e);
 	if (strcmp(verb, "create") == 0) {
 		if (conf_section(ed->c, kind, name) != NULL)
 			return err_set(e, CALA_EXISTS, "[%s \"%s\"] exists",

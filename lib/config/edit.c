@@ -15,22 +15,7 @@
 #include "config/crypt.h"
 #include "config/ini.h"
 #include "config/scan.h"
-
-enum { LOCK_SECONDS = 10 };
-
-static const char lock_name[] = ".cala-config.lock";
-
-/* The directory part of a path, on the heap. */
-static char *
-folder(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	if (slash == NULL)
-		return strdup(".");
-	return slash == path ? strdup("/") :
-	    strndup(path, (size_t)(slash - path));
-}
+#include "config/write.h"
 
 /* Where a new section goes, and so which folder is locked. */
 static int
@@ -69,7 +54,7 @@ edit_open(struct edit *ed, const struct conf_paths *paths, const char *what,
 	ed->log = log;
 	if (choose(ed, e) == -1)
 		goto fail;
-	if ((dir = folder(ed->target)) == NULL) {
+	if ((dir = write_folder(ed->target)) == NULL) {
 		err_oom(e);
 		goto fail;
 	}
@@ -78,8 +63,8 @@ edit_open(struct edit *ed, const struct conf_paths *paths, const char *what,
 	free(dir);
 	if (ed->lockdir == -1)
 		goto fail;
-	ed->lock = file_lock(ed->lockdir, lock_name, what, LOCK_SECONDS, e);
-	if (ed->lock == -1)
+	ed->lock = file_lock(ed->lockdir, WRITE_LOCK, what, EDIT_WAIT, e);
+	if (ed->lock == -1 || write_recover(ed->lockdir, log, e) == -1)
 		goto fail;
 	if (paths->file == NULL || access(paths->file, F_OK) == 0) {
 		if (files_read(&ed->fs, paths, e) == -1)
@@ -104,7 +89,7 @@ edit_close(struct edit *ed)
 {
 	/* Waiters see that the name is gone, and make it anew. */
 	if (ed->lock != -1) {
-		(void)unlinkat(ed->lockdir, lock_name, 0);
+		(void)unlinkat(ed->lockdir, WRITE_LOCK, 0);
 		close(ed->lock);
 	}
 	if (ed->lockdir != -1)
@@ -127,87 +112,6 @@ edit_changed(const struct edit *ed)
 		if (ed->fs.v[i].dirty)
 			return true;
 	return false;
-}
-
-/*
- * Another editor may have come from another side: of one file of conf.d by its
- * name, or one that knows nothing of our lock.
- */
-static int
-unchanged(const struct edit *ed, const struct conf_file *f, int dirfd,
-    int *lock, struct err *e)
-{
-	struct stat a, b;
-
-	if (fstat(ed->lockdir, &a) == -1 || fstat(dirfd, &b) == -1)
-		return err_sys(e, "folder");
-	if (a.st_dev != b.st_dev || a.st_ino != b.st_ino) {
-		*lock = file_lock(dirfd, lock_name, "cala-config",
-		    LOCK_SECONDS, e);
-		if (*lock == -1)
-			return -1;
-	}
-	if (f->st.st_nlink == 0)
-		return 0;       /* new: whoever is first wins, see commit */
-	if (stat(f->path, &a) == -1)
-		return err_sys(e, "changed by others meanwhile");
-	if (a.st_dev != f->st.st_dev || a.st_ino != f->st.st_ino ||
-	    a.st_size != f->st.st_size ||
-	    a.st_mtim.tv_sec != f->st.st_mtim.tv_sec ||
-	    a.st_mtim.tv_nsec != f->st.st_mtim.tv_nsec)
-		return err_set(e, CALA_LOCKED,
-		    "changed by others meanwhile; try again");
-	return 0;
-}
-
-static int
-write_file(struct edit *ed, struct conf_file *f, struct err *e)
-{
-	struct afile a = AFILE_INIT;
-	char real[PATH_MAX], *dir = NULL;
-	const char *path, *base;
-	int dirfd = -1, lock = -1, ret = -1;
-	bool old = f->st.st_nlink > 0;
-
-	/* A link keeps pointing at the file that it points at. */
-	path = realpath(f->path, real) != NULL ? real : f->path;
-	base = strrchr(path, '/');
-	base = base != NULL ? base + 1 : path;
-	if ((dir = folder(path)) == NULL) {
-		err_oom(e);
-		goto out;
-	}
-	dirfd = old ? file_opendir(AT_FDCWD, dir, e) :
-	    file_mkdirs(dir, 0755, e);
-	if (dirfd == -1 || unchanged(ed, f, dirfd, &lock, e) == -1)
-		goto out;
-	/* What a killed run left may hold secrets. */
-	afile_sweep(dirfd, base);
-	if (afile_open(&a, dirfd, base, e) == -1)
-		goto out;
-	if (old && (f->st.st_uid != geteuid() || f->st.st_gid != getegid()) &&
-	    fchown(a.fd, f->st.st_uid, f->st.st_gid) == -1) {
-		err_sys(e, "keep its owner");
-		goto out;
-	}
-	if (file_write_all(a.fd, f->text.p, f->text.len) == -1) {
-		err_sys(e, "write");
-		goto out;
-	}
-	ret = afile_commit(&a, old ? f->st.st_mode & 07777 : 0600,
-	    old ? 0 : AFILE_NOREPLACE, e);
-	if (ret == 0)
-		f->dirty = false;
-out:
-	afile_abort(&a);
-	if (lock != -1) {
-		(void)unlinkat(dirfd, lock_name, 0);
-		close(lock);
-	}
-	if (dirfd != -1)
-		close(dirfd);
-	free(dir);
-	return ret == -1 ? err_ctx(e, "%s", str_q(f->path)) : 0;
 }
 
 int
@@ -237,16 +141,11 @@ edit_check(struct edit *ed, struct err *e)
 int
 edit_commit(struct edit *ed, struct err *e)
 {
-	size_t i;
-
 	if (!edit_changed(ed))
 		return 0;
 	if (edit_check(ed, e) == -1)
 		return -1;
-	for (i = 0; i < ed->fs.n; i++)
-		if (ed->fs.v[i].dirty && write_file(ed, &ed->fs.v[i], e) == -1)
-			return -1;
-	return 0;
+	return write_files(ed, e);
 }
 
 /* The text of a file becomes that of b, which is left empty. */
@@ -583,6 +482,31 @@ edit_remove(struct edit *ed, const char *kind, const char *name,
     struct err *e)
 {
 	return all_sections(ed, REMOVE, kind, name, NULL, e);
+}
+
+int
+edit_remove_as(struct edit *ed, const char *heading, struct err *e)
+{
+	struct conf_file one;
+	struct scan s;
+	int ret = -1;
+
+	memset(&one, 0, sizeof(one));
+	memset(&s, 0, sizeof(s));
+	buf_init(&one.text, INI_LINE);
+	buf_printf(&one.text, "%s\n", heading);
+	/* By the reader of the files, so that both see the same. */
+	if (buf_failed(&one.text, e) == -1 || scan_read(&s, &one, e) == -1)
+		goto out;
+	if (s.n != 1 || !s.v[0].heading)
+		err_set(e, CALA_USAGE, "'%s' is no heading", str_q(heading));
+	else if (edit_remove(ed, s.v[0].kind, s.v[0].name, e) == 0)
+		ret = edit_changed(ed) ? 0 : err_set(e, CALA_NOTFOUND,
+		    "no section %s", str_q(heading));
+out:
+	scan_free(&s);
+	buf_fini(&one.text);
+	return ret;
 }
 
 int

@@ -72,13 +72,15 @@ int edit_unset(struct edit *, const char *, const char *, const char *,
 /*
  * edit_add(ed, kind, name, e): a section at the end of the target.
  * edit_remove: from every file, with its lines; comments above the next
- * section stay.
+ * section stay.  edit_remove_as: the section of such a heading, [kind "name"]
+ * or [kind], of whatever kind.  CALA_NOTFOUND.
  * edit_rename, edit_copy (kind, old, new): headings, or a copy of the text at
  * the end of each file that has some; encrypted values still belong to old:
  * see edit_tokens.
  */
 int edit_add(struct edit *, const char *, const char *, struct err *);
 int edit_remove(struct edit *, const char *, const char *, struct err *);
+int edit_remove_as(struct edit *, const char *, struct err *);
 int edit_rename(struct edit *, const char *, const char *, const char *,
     struct err *);
 int edit_copy(struct edit *, const char *, const char *, const char *,

@@ -86,3 +86,24 @@ bucket = worlds' ]
 	[ "$status" -eq 2 ]
 	[ "$(grep -c cala-key-v1 "$CALA_KEY_FILE")" -eq 1 ]
 }
+
+@test "a section of a kind that nobody knows can be removed by its heading" {
+	cat >>"$CALA_CONFIG" <<-'END'
+		[frobnicator "x"]
+		a = b
+		[frobnicator]
+		c = d
+		; of the next
+		[configuration "last"]
+		disk = local
+	END
+	run -10 cala-config remove '[frobnicator "y"]'
+	run -10 cala-config remove '[frobnicator "x'
+	run cala-config remove '[frobnicator "x"]'
+	[ "$status" -eq 3 ]
+	run cala-config remove '[frobnicator]'
+	[ "$status" -eq 3 ]
+	run ! grep -q 'frob\|a = b\|c = d' "$CALA_CONFIG"
+	grep -qx '; of the next' "$CALA_CONFIG"
+	grep -q '"last"' "$CALA_CONFIG"
+}
