@@ -105,12 +105,15 @@ struct archive_facts {
  * proof_end waits and fills in facts; it returns -1 only when it could not
  * work (no memory, CALA_NOSPACE: less than decoding needs), not for a bad
  * stream.  proof_memory: as archive_read's memory; before the first byte.
+ * proof_lax: bytes that are no archive need no proof; they are neither hashed
+ * nor looked at; before the first byte.
  */
 struct proof;
 struct proof *proof_new(bool decode, struct err *);
 int  proof_feed(struct proof *, const void *, size_t, struct err *);
 int  proof_end(struct proof *, struct archive_facts *, struct err *);
 void proof_memory(struct proof *, uint64_t);
+void proof_lax(struct proof *);
 void proof_free(struct proof *);        /* NULL is fine */
 
 /*

@@ -20,6 +20,7 @@
 #include "base/buf.h"
 #include "base/code.h"
 #include "base/err.h"
+#include "base/file.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/stop.h"
@@ -456,6 +457,30 @@ head(struct download *d, struct head_facts *h, bool part, uint64_t *len)
 	return 0;
 }
 
+/* The bytes in front that the caller has already. */
+static int
+prefix(struct download *d, struct err *e)
+{
+	unsigned char *p = d->arena + d->chunk;
+	uint64_t at;
+	ssize_t n;
+
+	for (at = 0; at < d->o->off; at += (uint64_t)n) {
+		size_t k = d->o->off - at < d->chunk ?
+		    (size_t)(d->o->off - at) : d->chunk;
+
+		if (stop_check(e) == -1)
+			return -1;
+		if ((n = file_pread_full(d->o->prefix, p, k, at)) == -1)
+			return err_sys(e, "read what is there already");
+		if ((size_t)n != k)
+			return err_set(e, CALA_FAIL, "what is there already "
+			    "became shorter");
+		verify_bytes(d->verify, p, k);
+	}
+	return 0;
+}
+
 /* How can the whole be proven?  What is not told is asked for. */
 static int
 plan_proof(struct download *d, struct err *e)
@@ -468,7 +493,8 @@ plan_proof(struct download *d, struct err *e)
 	unsigned n;
 
 	f->sum = S3_SUM_NONE;
-	if (d->o->no_verify || d->o->off != 0 || d->end != d->o->total)
+	if (d->o->no_verify || (d->o->off != 0 && !d->o->has_prefix) ||
+	    d->end != d->o->total)
 		return 0;
 	/* cheaper than MD5, and AWS has one of each object by now */
 	if (d->s->provider->aws && head(d, &h, false, &len) == 0 &&
@@ -499,7 +525,9 @@ plan_proof(struct download *d, struct err *e)
 		}
 	}
 	d->verify = verify_new(f, e);
-	return d->verify == NULL && e->code != 0 ? -1 : 0;
+	if (d->verify == NULL)
+		return e->code != 0 ? -1 : 0;
+	return d->o->off != 0 ? prefix(d, e) : 0;
 }
 
 /* Nothing to read: an empty object, a beginning behind the end, no length. */
@@ -522,6 +550,7 @@ empty(struct download *d, struct err *e)
 	d->o->total = d->facts.total = o.size;
 	d->end = d->o->off;
 	memcpy(d->o->got_etag, o.etag, strlen(o.etag) + 1);
+	memcpy(d->facts.etag, o.etag, strlen(o.etag) + 1);
 	memcpy(d->o->got_version, o.version, strlen(o.version) + 1);
 	d->nranges = d->next = d->due = 0;
 	return 0;

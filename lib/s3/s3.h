@@ -235,6 +235,9 @@ struct s3_download {
 	uint64_t off, len;              /* len UINT64_MAX: to the end */
 	const char *etag, *version;     /* NULL: whatever is there */
 	bool no_verify;                 /* of a whole object */
+	/* prefix is a file of the first off bytes: then all is the whole */
+	bool has_prefix;
+	int prefix;
 	/* known when s3_download returns */
 	uint64_t total;                 /* of the object */
 	char got_etag[S3_ETAG], got_version[S3_ID];

@@ -53,11 +53,6 @@ part_new(struct upload *u, struct err *e)
 	struct part *p;
 	uint64_t size;
 
-	if (u->parts == u->plan.max_parts) {
-		err_set(e, CALA_NOSPACE, "%s: all %u parts are used",
-		    str_q(u->key), u->parts);
-		return NULL;
-	}
 	size = s3_plan_size(&u->plan, u->parts + 1);
 	if ((p = calloc(1, sizeof(*p))) == NULL ||
 	    (p->iov = calloc((size_t)((size + SLAB - 1) / SLAB),
@@ -321,10 +316,13 @@ up_space(struct sink *sink, size_t *n, struct err *e)
 	size_t off;
 	void *slab;
 
-	if (p == NULL) {
-		if ((p = u->fill = part_new(u, e)) == NULL)
-			return NULL;
+	if (p == NULL && u->parts == u->plan.max_parts) {
+		/* the end of the stream may come right here */
+		*n = 1;
+		return &u->over;
 	}
+	if (p == NULL && (p = u->fill = part_new(u, e)) == NULL)
+		return NULL;
 	off = (size_t)(p->size % SLAB);
 	if (off == 0 && p->size / SLAB == p->niov) {
 		if ((slab = slab_get(u, e)) == NULL)
@@ -365,11 +363,11 @@ up_used(struct sink *sink, size_t n, struct err *e)
 
 	if (n == 0)
 		return 0;
-	p->size += n;
-	p->iov[p->niov - 1].iov_len += n;
 	u->total += n;
 	if (near_the_end(u, e) == -1)
 		return -1;
+	p->size += n;
+	p->iov[p->niov - 1].iov_len += n;
 	/* there is a second part: the first, which waited, is none alone */
 	if (p->n == 2 && u->id[0] == '\0') {
 		if (upload_create(u, e) == -1)
@@ -386,8 +384,6 @@ up_used(struct sink *sink, size_t n, struct err *e)
 		return enqueue(u, p, e);
 	}
 	/* full, but perhaps alone: the second keeps it until then */
-	if (u->plan.max_parts == 1)
-		return 0;
 	if ((u->fill = part_new(u, e)) == NULL) {
 		u->fill = p;
 		return -1;
@@ -543,6 +539,8 @@ choose_plan(struct upload *u, struct err *e)
 	if (u->plan.max_parts > S3_PARTS)
 		u->plan.max_parts = S3_PARTS;
 	u->plan.max_object = v->max_object;
+	if (u->plan.max_parts < 2)
+		u->plan.max_parts = 2;  /* one alone is no upload in parts */
 	u->plan.expect = u->o->expect;
 	if (s3_plan(&u->plan, e) == -1)
 		return err_ctx(e, "%s", str_q(u->key));

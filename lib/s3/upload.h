@@ -58,6 +58,7 @@ struct upload {
 	struct part *queue, **tail;
 	unsigned parts;         /* numbers given away */
 	uint64_t total;         /* bytes taken */
+	char over;              /* lent when all is full: nothing may come */
 	bool warned;
 	struct done *done;      /* [parts] */
 	unsigned ndone, room_done;
