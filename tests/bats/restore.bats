@@ -300,6 +300,34 @@ killed() {
 	[ -z "$(find srv -name '.cala*')" ]
 }
 
+@test "KILL of all at random moments of an overlay: the next run cleans up" {
+	local i
+	head -c 20000000 /dev/urandom >srv/big
+	for i in $(seq 300); do echo "$i" >"srv/world/f$i"; done
+	id=$(cala backup survival)
+	tree srv | grep -av '^\. ' >want
+	RANDOM=23
+	for ((i = 0; i < 8; i++)); do
+		rm -rf srv/world srv/big
+		setsid cala restore survival "$id" >/dev/null 2>&1 &
+		pid=$!
+		sleep "0.$(printf %03d $((RANDOM % 250)))"
+		# Its tools have process groups of their own.
+		pkill -KILL -P $pid || true
+		kill -KILL $pid 2>/dev/null || true
+		wait $pid 2>/dev/null || true
+		if [ $((i % 2)) -eq 0 ]; then
+			cala restore survival "$id" --lock-wait 20s
+			tree srv | grep -av '^\. ' | diff want -
+		else
+			cala backup survival --lock-wait 20s >/dev/null
+		fi
+		run find srv -name '.cala*'
+		echo "round $i: $output"
+		[ -z "$output" ]
+	done
+}
+
 @test "what a living unpacker writes is left to it" {
 	alive=1
 	killed
