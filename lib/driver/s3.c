@@ -452,6 +452,19 @@ s3disk_remove(struct driver_call *call, struct s3_disk *d, const char *key,
 	    "again", key, (int)VERSIONS);
 }
 
+int
+s3disk_forget(struct driver_call *call, struct s3_disk *d, const char *key,
+    struct err *e)
+{
+	if (s3disk_remove(call, d, key, e) == 0)
+		return 0;
+	if (e->code != CALA_PROTECTED)
+		return -1;
+	log_note(call->log, "%s", e->msg);
+	err_clear(e);
+	return s3_delete(d->s3, key, NULL, e);
+}
+
 /* The object first: a record alone is invisible, an object alone is not. */
 static int
 remove_backup(struct driver_call *call, struct record *rec, struct err *e)

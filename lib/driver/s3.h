@@ -93,8 +93,12 @@ void s3disk_list_fini(struct s3_listed *);
 /*
  * s3disk_remove(call, d, key, e): delete an object, and its versions where the
  * bucket keeps any and the key may.  CALA_PROTECTED when the store keeps it.
+ * s3disk_forget: the same of something of no value, which may as well be hidden
+ * when a rule of the bucket keeps it for a while.
  */
 int  s3disk_remove(struct driver_call *, struct s3_disk *, const char *,
+    struct err *);
+int  s3disk_forget(struct driver_call *, struct s3_disk *, const char *,
     struct err *);
 
 /*

@@ -166,7 +166,7 @@ old_check(void *arg, const struct s3_object *o, struct err *e)
 	    "would remove", "removing"), str_q(o->key));
 	s->n++;
 	return s->call->dry_run ? 0 :
-	    s3disk_remove(s->call, s->d, o->key, e);
+	    s3disk_forget(s->call, s->d, o->key, e);
 }
 
 int

@@ -449,7 +449,7 @@ clean(struct check *c, struct err *e)
 	if (c->open && s3_abort(c->d->s3, c->key, c->id, e) == -1)
 		return -1;
 	c->open = false;
-	if (c->stored && s3disk_remove(c->call, c->d, c->key, e) == -1)
+	if (c->stored && s3disk_forget(c->call, c->d, c->key, e) == -1)
 		return -1;
 	c->stored = false;
 	if (s3_head(c->d->s3, c->key, &o, e) == 0)

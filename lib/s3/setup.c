@@ -12,7 +12,11 @@
 #include "config/conf.h"
 #include "s3/creds.h"
 
-enum { TAGS = 10 };
+enum {
+	TAGS = 10,
+	CONNECTIONS = 64,       /* whatever [cala] jobs says of threads */
+	RETRIES = 10            /* the key's default: then an outage is sat out */
+};
 
 struct own {
 	struct creds_from from;
@@ -219,8 +223,9 @@ network(struct s3_setup *u, struct own *o, struct err *e)
 		if (t->stall == 0)
 			t->stall = (unsigned)conf_u64(o->cfg,
 			    "stall-timeout");
-		if (t->retries == 0)
-			t->retries = (unsigned)conf_u64(o->cfg, "retries");
+		n = conf_u64(o->cfg, "retries");
+		if (t->retries == 0 && n != RETRIES)
+			t->retries = (unsigned)n + 1;
 	} else if (t->retries == 0) {
 		const char *s = first(var(o, "AWS_MAX_ATTEMPTS"),
 		    profile(o, "", "max_attempts"));
@@ -356,6 +361,8 @@ objects(struct s3_setup *u, struct own *o, const struct conf *conf,
 		t->memory = conf_u64(c, "memory");
 	if (t->jobs == 0)
 		t->jobs = (unsigned)conf_u64(c, "jobs");
+	if (t->jobs > CONNECTIONS)
+		t->jobs = CONNECTIONS;
 	s = conf_get(c, "object-lock-mode");
 	if (t->lock_mode == NULL && strcmp(s, "none") != 0) {
 		t->lock_mode = strcmp(s, "compliance") == 0 ? "COMPLIANCE" :

@@ -535,6 +535,19 @@ listed() {
 	[ "$status" -eq 14 ] || [ "$status" -eq 0 ]
 }
 
+@test "a list of 100 MB and more is refused in little memory" {
+	{
+		printf '<?xml version="1.0"?><ListBucketResult><Contents><Key>'
+		head -c 100000000 /dev/zero | tr '\0' k
+		printf '</Key></Contents></ListBucketResult>'
+	} >body
+	s3_fault body op=ListObjectsV2 status=200 count=0 "file=$PWD/body"
+	run --separate-stderr s3_peak peak cala-s3 list -c c
+	[ "$status" -eq 14 ]
+	[ "$(cat peak)" -lt 60000 ]
+	rm body
+}
+
 @test "a bucket full of strangers: asked by server, in little memory" {
 	small $U
 	small $U2 $S2
@@ -669,15 +682,20 @@ listed() {
 	mkdir t
 	s3_blob 20000000 >t/x
 	cala-pack -C t . >whole.tar.zst
-	# part-size small: several parts, each request slowed down a little
 	s3_conf cala.conf 'part-size = 5MiB'
-	for i in $(seq 1 8); do
+	# The moments that matter last a little.
+	s3_fault stall method=PUT "key=*.json" when=stored seconds:=0.2 count=0
+	s3_fault blanks op=CompleteMultipartUpload seconds:=0.3 then=result count=0
+	for i in $(seq 1 10); do
 		cala-s3 put -c c -s $S <whole.tar.zst >out 2>err &
 		pid=$!
 		sleep "0.$((i * 7 % 10))$i"
 		kill -KILL $pid 2>/dev/null || :
 		wait $pid || :
 	done
+	s3_do clear
+	# No object without its record.
+	d list -s $S | jq -se 'all(.[]; has("foreign") | not)'
 	for u in $(d list -s $S | jq -r .uuid); do
 		d verify -b "$u" -s $S --read-data >/dev/null
 	done

@@ -378,6 +378,7 @@ a_configuration(void **state)
 	assert_null(u.target.endpoint);
 	assert_int_equal(u.target.part_size, 1ull << 30);
 	assert_int_equal(u.target.max_parts, 0);
+	assert_int_equal(u.target.retries, 0);
 	assert_false(u.target.sign_payload);
 	assert_false(u.target.insecure_unsigned);
 	done();
@@ -434,7 +435,7 @@ objects(void **state)
 	    "object-lock-mode = compliance\nobject-lock-retention = 2d\n"
 	    "tags.team = ops\ntags.a = b c\nunsigned-payload = no\n"
 	    "max-parts = 1000\nexact-parts = yes\npart-size = 64MiB\n"
-	    "storage-class = STANDARD_IA\ntimeout = 5\nretries = 3\n", &e),
+	    "storage-class = STANDARD_IA\ntimeout = 5\nretries = 3\njobs = 100\n", &e),
 	    &e);
 	assert_int_equal(u.target.sse, S3_SSE_CUSTOMER);
 	assert_int_equal(u.target.customer_key->len, 32);
@@ -449,7 +450,8 @@ objects(void **state)
 	assert_int_equal(u.target.max_parts, 1000);
 	assert_int_equal(u.target.timeout, 5);
 	assert_int_equal(u.target.answer, 5);
-	assert_int_equal(u.target.retries, 3);
+	assert_int_equal(u.target.jobs, 64);
+	assert_int_equal(u.target.retries, 4);
 	assert_string_equal(u.target.storage_class, "STANDARD_IA");
 	done();
 	assert_int_equal(setup("access-key = A\nsecret-key = s\n"
