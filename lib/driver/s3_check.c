@@ -59,8 +59,8 @@ resolve(struct check *c, struct err *e)
 		    &c->place);
 	}
 	style = s3_place_style(&c->place, t->bucket, t->style);
-	driver_say(c->call, "ok: bucket %s at %s://%s, %s style",
-	    str_q(t->bucket), c->place.tls ? "https" : "http", c->place.host,
+	driver_say(c->call, "ok: bucket %s at %s, %s style", str_q(t->bucket),
+	    t->endpoint != NULL ? str_q(t->endpoint) : c->place.host,
 	    style == S3_VIRTUAL ? "virtual-host" : "path");
 	if (!c->place.tls)
 		driver_say(c->call, "note: not encrypted: who is on the way "
