@@ -483,8 +483,8 @@ frames_new(enum archive_format format, int level,
 	f->budget = plan->budget;
 	press_cost(format, level, &f->cost);
 	f->area_size = f->cost.hard + f->cost.hard / 8;
-	/* One is filled while the others are on their way. */
-	f->nslots = plan->jobs + 1;
+	/* One is filled, one waits, the others are being compressed. */
+	f->nslots = plan->jobs + 2;
 	f->slots = calloc(f->nslots, sizeof(*f->slots));
 	f->free = calloc(f->nslots, sizeof(*f->free));
 	f->line = calloc(f->nslots, sizeof(*f->line));

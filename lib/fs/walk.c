@@ -441,7 +441,8 @@ adapt(struct walk *w, const struct slot *s)
 {
 	if (w->how.jobs != 0)
 		return;
-	if (s->cost > slow) {
+	/* Slow without ever sleeping: the cores are busy, with us perhaps. */
+	if (s->cost > slow && s->waits > 0) {
 		pool_grow(w->pool, THREADS);
 		w->slots_ahead = SLOTS_MAX;
 		w->warm = 0;
@@ -473,7 +474,10 @@ walk_step(struct walk *w, struct content **content, struct err *e)
 			continue;
 		}
 		if (!s->waited) {
-			pool_wait(w->pool, &s->job);
+			/* Somebody loads it: then load what is next. */
+			while (!pool_done(w->pool, &s->job))
+				if (!pool_help(w->pool))
+					pool_wait(w->pool, &s->job);
 			s->waited = true;
 			adapt(w, s);
 		}

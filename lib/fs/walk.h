@@ -28,10 +28,10 @@ struct walk;
 
 enum {
 	BATCH = 64,             /* names of a slot */
-	SLOT_BYTES = 512 << 10, /* small contents of a slot */
+	SLOT_BYTES = 256 << 10, /* small contents of a slot */
 	SMALL = 64 << 10,       /* read whole, ahead */
 	HELD = 4,               /* large files a slot keeps open */
-	SLOTS_WARM = 3,         /* slots ahead while loading is cheap */
+	SLOTS_WARM = 12,        /* slots ahead while loading is cheap */
 	SLOTS_MAX = 16,         /* and when it waits for a disk */
 	THREADS = 8,            /* while it waits for a disk */
 	THREADS_WARM = 1,
@@ -132,6 +132,7 @@ struct slot {
 	unsigned n, at, loaded, held;
 	size_t used;
 	double cost;                    /* seconds of loading, per item */
+	long waits;                     /* how often that slept */
 	unsigned char *data;
 	struct buf path;                /* of dir, for how.asks */
 	size_t path_len;

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -254,6 +255,15 @@ load_other(struct walk *w, struct item *it, int dirfd)
 		close(fd);
 }
 
+/* How often this thread has given the processor away by itself. */
+static long
+slept(void)
+{
+	struct rusage ru;
+
+	return getrusage(RUSAGE_THREAD, &ru) == -1 ? 0 : ru.ru_nvcsw;
+}
+
 void
 slot_load(struct job *j)
 {
@@ -261,6 +271,7 @@ slot_load(struct job *j)
 	struct err e = ERR_INIT;
 	unsigned from = s->loaded;
 	double t0 = when_mono();
+	long waits = slept();
 	struct item *it;
 	size_t used;
 
@@ -281,6 +292,7 @@ slot_load(struct job *j)
 		    rate_take(s->w->rate, s->used - used, &e) == -1)
 			break;
 	}
+	s->waits = slept() - waits;
 	s->cost = s->loaded == from ? 0 :
 	    (when_mono() - t0) / (s->loaded - from);
 }
