@@ -32,6 +32,24 @@ need() {
 	done
 }
 
+# peer NAME: PEER is the path of a foreign program that tests/peers has compiled;
+# skips by name where this machine can't have it.
+peer() {
+	local folder found f
+	folder=${CALA_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/cala-peers}
+	for f in "$folder/$1"@*/"$1"; do
+		if [ -x "$f" ]; then
+			PEER=$f
+			return 0
+		fi
+	done
+	for found in "$folder/$1"@*.why; do
+		[ ! -f "$found" ] || skip "no $1: $(cat "$found")"
+	done
+	[ -z "${CI:-}" ] || { echo "CI must have $1: tests/peers" >&2; return 1; }
+	skip "$1 is not compiled (tests/peers does)"
+}
+
 # sample DIR: a small tree with every kind of thing a file system can hold.
 sample() {
 	mkdir -p "$1"/world/region "$1"/plugins "$1"/empty "$1"/logs

@@ -147,22 +147,9 @@ s3_sound() {
 	done
 }
 
-# s3_peer NAME: the path of a foreign program that tests/peers has compiled;
-# skips by name where this machine can't have it.
+# s3_peer NAME: the same as peer, into S3_PROGRAM.
 s3_peer() {
-	local folder found f
-	folder=${CALA_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/cala-peers}
-	for f in "$folder/$1"@*/"$1"; do
-		if [ -x "$f" ]; then
-			S3_PROGRAM=$f
-			return 0
-		fi
-	done
-	for found in "$folder/$1"@*.why; do
-		[ ! -f "$found" ] || skip "no $1: $(cat "$found")"
-	done
-	[ -z "${CI:-}" ] || { echo "CI must have $1: tests/peers" >&2; return 1; }
-	skip "$1 is not compiled (tests/peers does)"
+	peer "$1" && S3_PROGRAM=$PEER
 }
 
 s3_free_port() {
