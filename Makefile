@@ -127,11 +127,13 @@ demo:
 	@$(MAKE) --no-print-directory all
 	@O='$(O)' tests/demo
 
+# BENCH=s3 and BENCH=ddup have peers, and a program, of their own.
+bench_of  = bench$(patsubst %,-%,$(filter s3 ddup,$(BENCH)))
 bench:
-	@tests/deps build $(if $(filter s3,$(BENCH)),bench-s3,bench)
+	@tests/deps build $(bench_of)
 	@$(if $(filter s3,$(BENCH)),tests/peers test bench,:)
 	@$(MAKE) --no-print-directory all
-	@O='$(O)' BENCH='$(BENCH)' tests/bench$(if $(filter s3,$(BENCH)),-s3)
+	@O='$(O)' BENCH='$(BENCH)' tests/$(bench_of)
 
 lint:
 	@tests/deps build test lint
