@@ -34,6 +34,7 @@ enum {
 	WORKERS = 64,
 	WORKERS_FIRST = 4,
 	CHUNKS = 256,
+	HOLD = 10,              /* seconds without growth after a throttle */
 	AGAIN = 10              /* answers shorter than asked */
 };
 
@@ -70,7 +71,7 @@ struct download {
 	pthread_t thread[WORKERS];
 	unsigned nthreads, target, jobs_max, active;
 	/* the pace, as in upload.c */
-	bool waited;
+	bool waited, probing;
 	double round, best, hold;
 	uint64_t round_bytes;
 	unsigned round_ranges, punished;
@@ -224,9 +225,9 @@ on_throttle(void *arg)
 	d->target = d->target > 1 ? d->target / 2 : 1;
 	if (d->punished < 8)
 		d->punished++;
-	d->hold = when_mono() + 10 * (double)(1u << (d->punished - 1));
+	d->hold = when_mono() + HOLD * (double)(1u << (d->punished - 1));
 	d->round_ranges = 0;
-	d->best = 0;
+	d->probing = false;
 	pthread_mutex_unlock(&d->mu);
 }
 
@@ -336,10 +337,15 @@ pace(struct download *d, uint64_t bytes)
 		return;
 	rate = (double)d->round_bytes / (now - d->round);
 	d->round_ranges = 0;
-	if (!d->waited || now < d->hold || d->target >= d->jobs_max ||
-	    rate < 1.05 * d->best)
+	if (d->probing && rate < 1.05 * d->best) {
+		d->probing = false;
+		d->target--;
+		d->hold = now + 3 * HOLD;
+	}
+	if (!d->waited || now < d->hold || d->target >= d->jobs_max)
 		return;
 	d->best = rate;
+	d->probing = true;
 	d->target++;
 	(void)hire(d);
 }

@@ -128,7 +128,7 @@ upload_throttled(void *arg)
 		u->punished++;
 	u->hold = when_mono() + HOLD * (double)(1u << (u->punished - 1));
 	u->round_parts = 0;
-	u->best = 0;
+	u->probing = false;
 	pthread_mutex_unlock(&u->mu);
 	log_step(u->s->log, "the server asks to slow down: %u connections",
 	    left);
@@ -156,7 +156,7 @@ hire(struct upload *u)
 
 /*
  * One connection more as long as the network, not the producer, is what is
- * waited for, and the last one was worth it.
+ * waited for; one that was not worth it goes again, and is not tried so soon.
  */
 static void
 pace(struct upload *u, uint64_t bytes)
@@ -174,10 +174,15 @@ pace(struct upload *u, uint64_t bytes)
 		return;
 	rate = (double)u->round_bytes / (now - u->round);
 	u->round_parts = 0;
-	if (!u->waited || now < u->hold || u->target >= u->jobs_max ||
-	    rate < 1.05 * u->best)
+	if (u->probing && rate < 1.05 * u->best) {
+		u->probing = false;
+		u->target--;
+		u->hold = now + 3 * HOLD;
+	}
+	if (!u->waited || now < u->hold || u->target >= u->jobs_max)
 		return;
 	u->best = rate;
+	u->probing = true;
 	u->target++;
 	(void)hire(u);
 	log_file(u->s->log, "%u connections, %.0f MB/s", u->target,

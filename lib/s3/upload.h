@@ -71,10 +71,11 @@ struct upload {
 	struct err e;           /* the first failure */
 	/* the pace (s3.md 9.5) */
 	bool waited;            /* the reader had to wait for a slab */
+	bool probing;           /* is the last connection worth it? */
 	double round;           /* when_mono() when the round began */
 	uint64_t round_bytes;
 	unsigned round_parts, punished;
-	double hold, best;      /* no more connections before; best goodput */
+	double hold, best;      /* no more connections before; goodput then */
 	/* proofs */
 	enum s3_sum sum;        /* what goes with each part */
 	bool composite;
