@@ -149,6 +149,8 @@ static const struct key table[] = {
 
 	{ "configuration", "btrfs", "create-read-only", KEY_BOOL, 0, 0, 0,
 	    NULL, "yes", "snapshots can't be written to" },
+	{ "configuration", "zfs", "receive-dataset", KEY_TEXT, 0, 1, 200,
+	    NULL, NULL, "dataset below which received backups go" },
 
 	{ "configuration", "s3", "endpoint", KEY_URL, 0, 1, 255, NULL, NULL,
 	    "URL of the service; default: AWS in the region" },

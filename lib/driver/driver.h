@@ -59,6 +59,9 @@ struct driver_call {
 	const char *exclude_from;
 	bool force_read, ignore_inode;          /* of files that look unchanged */
 	uint64_t expect;                        /* bytes to come; 0: unknown */
+	bool vouched;                           /* receive: somebody says whole */
+	char base[UUID_TEXT];                   /* send: "" complete */
+	bool trailer, discard_newer;
 	struct record *record;                  /* filled in, to complete */
 	const struct archive_facts *facts;      /* the stream, once it ended */
 	const struct record *was;               /* set: before the change */
@@ -75,7 +78,12 @@ typedef int record_fn(void *, struct record *, struct err *);
  * and that it touches data (a configuration in maintenance blocks it).
  */
 enum {
-	DRIVER_SERVER = 1, DRIVER_DRY = 2, DRIVER_JSON = 4, DRIVER_BLOCKED = 8
+	DRIVER_SERVER = 1, DRIVER_DRY = 2, DRIVER_JSON = 4, DRIVER_BLOCKED = 8,
+	DRIVER_BACKUP = 16,     /* -b; needs it */
+	DRIVER_FULL = 32,       /* its whole UUID */
+	DRIVER_BASE = 64,       /* --base, --trailer */
+	DRIVER_NEWER = 128,     /* --discard-newer */
+	DRIVER_TAKES = 256      /* a stream, with put's options: receive_begin */
 };
 
 struct driver_verb {
@@ -92,6 +100,8 @@ struct driver_verb {
  *   The sink's commit makes the backup durable and visible.  driver_main calls
  *   it only when completeness is proven; call->facts and call->record tell what
  *   is known by then, and commit completes the record (stored, checksum).
+ * receive_begin: the same for the verb that DRIVER_TAKES, of bytes that are no
+ *   archive: the commit itself wants proof, call->vouched or our trailer.
  * put_dir:  store call->dir, complete call->record; warnings are in the log.
  * open:     a tree of one backup (ls, cat, get of paths come from it), or
  *   CALA_NOTFOUND.  call->backup is set.
@@ -129,6 +139,8 @@ struct driver {
 	int (*gc)(struct driver_call *, struct err *);
 	void (*done)(struct driver_call *);
 	const struct driver_verb *extra;        /* up to one without name */
+	int (*receive_begin)(struct driver_call *, struct sink **,
+	    struct err *);
 };
 
 /*

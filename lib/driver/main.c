@@ -31,12 +31,15 @@ enum {
 	V_EXTRA = 1 << 16,              /* shifts DRIVER_SERVER ... */
 	V_X_SERVER = DRIVER_SERVER * V_EXTRA, V_X_DRY = DRIVER_DRY * V_EXTRA,
 	V_X_JSON = DRIVER_JSON * V_EXTRA,
-	V_X_BLOCKED = DRIVER_BLOCKED * V_EXTRA
+	V_X_BLOCKED = DRIVER_BLOCKED * V_EXTRA,
+	V_X_BACKUP = DRIVER_BACKUP * V_EXTRA, V_X_FULL = DRIVER_FULL * V_EXTRA,
+	V_X_BASE = DRIVER_BASE * V_EXTRA, V_X_NEWER = DRIVER_NEWER * V_EXTRA
 };
 
 enum {
-	V_BACKUP = V_GET | V_RESTORE | V_LS | V_CAT | V_SET | V_RM | V_VERIFY,
-	V_FULL = V_SET | V_RM,                  /* a prefix won't do */
+	V_BACKUP = V_GET | V_RESTORE | V_LS | V_CAT | V_SET | V_RM | V_VERIFY |
+	    V_X_BACKUP,
+	V_FULL = V_SET | V_RM | V_X_FULL,                /* a prefix won't do */
 	V_BLOCKED = V_PUT | V_GET | V_CAT | V_RESTORE | V_RM | V_GC |
 	    V_X_BLOCKED,
 	JOBS_MAX = 1024
@@ -176,9 +179,28 @@ verb_gc(struct run *r, struct err *e)
 	return r->d->gc(&r->call, e);
 }
 
+/* --base, found as -b is. */
+static int
+base_pick(struct run *r, struct err *e)
+{
+	char backup[UUID_TEXT];
+	const char *given = r->backup;
+	int ret;
+
+	memcpy(backup, r->call.backup, sizeof(backup));
+	r->backup = r->base;
+	ret = backup_pick(r, e);
+	memcpy(r->call.base, r->call.backup, sizeof(backup));
+	memcpy(r->call.backup, backup, sizeof(backup));
+	r->backup = given;
+	return ret == -1 ? err_ctx(e, "--base") : 0;
+}
+
 static int
 verb_extra(struct run *r, struct err *e)
 {
+	if (r->base != NULL && base_pick(r, e) == -1)
+		return -1;
 	return r->extra->run(&r->call, e);
 }
 
@@ -301,7 +323,7 @@ operands(struct run *r, const struct verb *v, struct err *e)
 	if (n > v->max)
 		return err_set(e, CALA_USAGE, "%s: unexpected operand '%s'",
 		    v->name, str_q(a[v->max]));
-	if (r->rest.v != NULL && v->bit != V_PUT)
+	if (r->rest.v != NULL && (v->bit & V_PUT) == 0)
 		return err_set(e, CALA_USAGE, "%s takes no COMMAND", v->name);
 	if (v->bit == V_PUT || v->bit == V_RESTORE) {
 		r->call.dir = n > 0 ? a[0] : NULL;
@@ -348,6 +370,9 @@ no_strangers(const struct run *r, const struct verb *v, struct err *e)
 		{ "length", r->length != UINT64_MAX, V_CAT },
 		{ "read-data", r->read_data != NULL, V_VERIFY },
 		{ "dry-run", r->dry_run, V_RM | V_GC | V_X_DRY },
+		{ "base", r->base != NULL, V_X_BASE },
+		{ "trailer", !r->trailer, V_X_BASE },
+		{ "discard-newer", r->discard_newer, V_X_NEWER },
 		{ "progress", r->front.progress, V_PUT | V_GET | V_RESTORE |
 		    V_VERIFY },
 	};
@@ -387,8 +412,9 @@ prepare(struct run *r, const struct verb *v, struct err *e)
 	if ((v->bit & V_FULL) != 0 && !uuid_ok(r->backup))
 		return err_set(e, CALA_USAGE, "%s needs the whole UUID of a "
 		    "backup, not '%s'", v->name, str_q(r->backup));
-	if (v->bit == V_PUT && r->server == NULL)
-		return err_set(e, CALA_USAGE, "put needs a server (-s)");
+	if ((v->bit & V_PUT) != 0 && r->server == NULL)
+		return err_set(e, CALA_USAGE, "%s needs a server (-s)",
+		    v->name);
 	if (configure(r, v, e) == -1 ||
 	    (r->server != NULL &&
 	    server_uuid(r, r->server, c->server, e) == -1) ||
@@ -401,6 +427,8 @@ prepare(struct run *r, const struct verb *v, struct err *e)
 	c->env = environ;
 	c->recursive = r->recursive;
 	c->json = r->json;
+	c->trailer = r->trailer;
+	c->discard_newer = r->discard_newer;
 	c->raw = r->raw;
 	c->dry_run = r->dry_run;
 	c->no_check = r->no_check;
@@ -476,8 +504,25 @@ extra_verb(struct run *r, const char *name)
 			r->extra = x;
 			v.name = x->name;
 			v.bit = x->needs * V_EXTRA;
+			v.run = verb_extra;
+			if ((x->needs & DRIVER_TAKES) != 0) {
+				v.bit |= V_PUT;
+				v.run = verb_receive;
+			}
 			return &v;
 		}
+	return NULL;
+}
+
+/* The help of an option that only some drivers' own verbs take. */
+static const char *
+for_some(const struct driver *d, unsigned need, const char *help)
+{
+	const struct driver_verb *x = d->extra;
+
+	for (; x != NULL && x->name != NULL; x++)
+		if ((x->needs & need) != 0)
+			return help;
 	return NULL;
 }
 
@@ -553,6 +598,14 @@ start(struct run *r, int argc, char **argv, const struct verb **v,
 		    &r->read_data, NULL },
 		{ OPT_FLAG, 'n', "dry-run", NULL,
 		    "only say what would be done", &r->dry_run, NULL },
+		{ OPT_STR, 'i', "base", "BACKUP", for_some(r->d, DRIVER_BASE,
+		    "send: only what changed since BACKUP"), &r->base, NULL },
+		{ OPT_FLAG, 0, "trailer", NULL, for_some(r->d, DRIVER_BASE,
+		    "send: end with a proof (the default)"), &r->trailer,
+		    NULL },
+		{ OPT_FLAG, 0, "discard-newer", NULL, for_some(r->d,
+		    DRIVER_NEWER, "rollback: lose newer snapshots"),
+		    &r->discard_newer, NULL },
 		{ OPT_U64, 'j', "jobs", "N", "workers; 0: one a core",
 		    &r->jobs, NULL },
 		{ OPT_SIZE, 0, "memory", "BYTES", "stay below", &r->memory,
@@ -608,6 +661,7 @@ driver_main(const struct driver *d, int argc, char **argv)
 	r.d = d;
 	r.argv0 = argc > 0 ? argv[0] : d->name;
 	r.lock.raw = 2;
+	r.trailer = true;
 	r.commit_fd = r.length = r.jobs = r.memory = UINT64_MAX;
 	r.limit_read = r.limit_write = r.limit_network = UINT64_MAX;
 	buf_init(&usage, 4096);

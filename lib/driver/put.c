@@ -73,8 +73,9 @@ complete_record(const struct whole *in, struct record *rec)
 		rec->complete = false;
 }
 
+/* archive: else bytes that only the driver knows, and proves itself. */
 static int
-put_stream(struct run *r, struct err *e)
+put_stream(struct run *r, bool archive, struct err *e)
 {
 	struct record *rec = r->call.record;
 	struct whole in = {
@@ -82,6 +83,7 @@ put_stream(struct run *r, struct err *e)
 		.ok_status = r->ok_status,
 		.no_check = r->no_check,
 		.allow_empty = r->allow_empty,
+		.any = !archive,
 		.memory = r->call.memory,
 		.bytes = &r->call.tally.bytes,
 		.log = r->call.log
@@ -90,12 +92,15 @@ put_stream(struct run *r, struct err *e)
 	int ret = -1;
 
 	if (whole_check(&in, r->commit_fd, e) == -1 ||
-	    r->d->put_begin(&r->call, &sink, e) == -1)
+	    (archive ? r->d->put_begin(&r->call, &sink, e) :
+	    r->d->receive_begin(&r->call, &sink, e)) == -1)
 		return -1;
 	if (whole_run(&in, sink, e) == -1 ||
 	    (r->facts != NULL && facts_get(r->facts, rec, e) == -1))
 		goto out;
 	complete_record(&in, rec);
+	r->call.vouched = in.command != NULL || in.commit_fd != -1 ||
+	    in.no_check;
 	r->call.facts = &in.facts;
 	ret = sink_commit(sink, e);
 out:
@@ -105,11 +110,13 @@ out:
 }
 
 static int
-check_options(struct run *r, struct err *e)
+check_options(struct run *r, bool archive, struct err *e)
 {
 	unsigned need = r->call.dir != NULL ? DRIVER_DIR : DRIVER_STREAM;
 
-	if ((r->d->takes & need) == 0)
+	if (!archive && r->facts != NULL)
+		return err_set(e, CALA_USAGE, "--facts is for archives");
+	if (archive && (r->d->takes & need) == 0)
 		return err_set(e, CALA_USAGE, need == DRIVER_DIR ?
 		    "put takes an archive on standard input, not a directory" :
 		    "put needs a DIR: this disk takes no archive stream");
@@ -117,7 +124,7 @@ check_options(struct run *r, struct err *e)
 	    r->commit_fd != UINT64_MAX))
 		return err_set(e, CALA_USAGE, "put DIR takes no COMMAND, "
 		    "--facts or --commit-fd");
-	if (r->call.dir == NULL && (r->as != NULL ||
+	if (archive && r->call.dir == NULL && (r->as != NULL ||
 	    r->exclude_from != NULL || r->force_read || r->ignore_inode))
 		return err_set(e, CALA_USAGE, "--as, --exclude-from, "
 		    "--force-read and --ignore-inode need a DIR");
@@ -126,18 +133,19 @@ check_options(struct run *r, struct err *e)
 	return 0;
 }
 
-int
-verb_put(struct run *r, struct err *e)
+static int
+store(struct run *r, bool archive, struct err *e)
 {
 	struct record rec;
 	int ret = -1;
 
 	record_init(&rec);
 	r->call.record = &rec;
-	if (check_options(r, e) == -1 || fill_record(r, &rec, e) == -1)
+	if (check_options(r, archive, e) == -1 ||
+	    fill_record(r, &rec, e) == -1)
 		goto out;
 	if ((r->call.dir != NULL ? r->d->put_dir(&r->call, e) :
-	    put_stream(r, e)) == -1)
+	    put_stream(r, archive, e)) == -1)
 		goto out;
 	if (!rec.complete && log_warnings(r->call.log) == 0)
 		log_warn(r->call.log, "%s: stored, but partial: %" PRIu64
@@ -152,4 +160,16 @@ out:
 	record_fini(&rec);
 	r->call.record = NULL;
 	return ret;
+}
+
+int
+verb_put(struct run *r, struct err *e)
+{
+	return store(r, true, e);
+}
+
+int
+verb_receive(struct run *r, struct err *e)
+{
+	return store(r, false, e);
 }

@@ -227,14 +227,24 @@ snap_record(struct snap *s, const char *uuid, struct record *rec,
 int
 snap_save(struct snap *s, const struct record *rec, struct err *e)
 {
-	struct afile f = AFILE_INIT;
-	struct buf b;
-	int fd, ret = -1;
+	int fd, ret;
 
 	if (mkdirat(s->dirfd, rec->uuid, 0700) == -1 && errno != EEXIST)
 		return err_sys(e, "%s", rec->uuid);
 	if ((fd = snap_folder(s, rec->uuid, e)) == -1)
 		return -1;
+	ret = snap_write(fd, rec, e);
+	close(fd);
+	return ret;
+}
+
+int
+snap_write(int fd, const struct record *rec, struct err *e)
+{
+	struct afile f = AFILE_INIT;
+	struct buf b;
+	int ret = -1;
+
 	buf_init(&b, RECORD_MAX + 1);
 	if (record_put(rec, &b, e) == -1 || buf_chr(&b, '\n') == -1 ||
 	    afile_open(&f, fd, "cala.json", e) == -1)
@@ -248,7 +258,6 @@ out:
 		err_ctx(e, "%s", rec->uuid);
 	afile_abort(&f);
 	buf_fini(&b);
-	close(fd);
 	return ret;
 }
 
@@ -490,6 +499,17 @@ out:
 
 static const char *const disks[] = { "btrfs", "zfs", NULL };
 
+static const struct driver_verb extra[] = {
+	{ "send", "a backup as a stream for another place", DRIVER_SERVER |
+	    DRIVER_BACKUP | DRIVER_BASE | DRIVER_BLOCKED, snap_send },
+	{ "receive", "store what send gave", DRIVER_SERVER | DRIVER_BLOCKED |
+	    DRIVER_TAKES, NULL },
+	{ "rollback", "make the server what the backup is", DRIVER_SERVER |
+	    DRIVER_BACKUP | DRIVER_FULL | DRIVER_NEWER | DRIVER_DRY |
+	    DRIVER_BLOCKED, snap_rollback },
+	{ NULL, NULL, 0, NULL }
+};
+
 const struct driver snap_driver = {
 	.name = "cala-snap",
 	.disks = disks,
@@ -505,4 +525,6 @@ const struct driver snap_driver = {
 	.check = snap_check,
 	.verify = snap_verify,
 	.gc = snap_gc,
+	.extra = extra,
+	.receive_begin = snap_receive,
 };

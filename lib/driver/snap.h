@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/proc.h"
 #include "driver/driver.h"
 #include "driver/record.h"
 #include "snap/clone.h"
@@ -56,12 +57,55 @@ struct snap_root {
 	struct clone clone;             /* zfs: where it was needed */
 };
 
+/* A stream that is being received. */
+struct snap_arrival {
+	const unsigned char *start;     /* the stream's first bytes */
+	size_t nstart;
+	const struct match *match;
+	struct proc proc;
+	int in, said;                   /* its stdin; what it says (a file) */
+	bool done;                      /* the backup is there */
+	char temp[64];                  /* btrfs: the folder it goes to */
+	int dir;
+	char *dataset;                  /* zfs: where it goes; heap */
+	bool fresh;                     /* made for it */
+};
+
+/*
+ * snap_btrfs_move.c, snap_zfs_move.c.  snap_child: run argv with a pipe as its
+ * standard input; snap_child_end: close that and wait for a good end.
+ */
+int snap_child(struct snap_arrival *, const char *const *, struct err *);
+int snap_child_end(struct snap_arrival *, struct err *);
+
+int  snap_btrfs_send(struct snap *, const char *, const char *, struct sink *,
+    struct err *);
+int  snap_btrfs_arrive(struct snap *, struct snap_arrival *, struct err *);
+int  snap_btrfs_arrived(struct snap *, struct snap_arrival *, struct err *);
+void snap_btrfs_depart(struct snap *, struct snap_arrival *);
+int  snap_btrfs_rollback(struct snap *, const struct record *, struct err *);
+int  snap_btrfs_sweep(struct snap *, size_t *, struct err *);
+int  snap_zfs_send(struct snap *, const char *, const char *, struct sink *,
+    struct err *);
+int  snap_zfs_arrive(struct snap *, struct snap_arrival *, struct err *);
+int  snap_zfs_arrived(struct snap *, struct snap_arrival *, struct err *);
+void snap_zfs_depart(struct snap *, struct snap_arrival *);
+int  snap_zfs_rollback(struct snap *, const struct record *, struct err *);
+/* snap_zfs_full(s, uuid, out, e): DATASET@backup-U, that must be there. */
+enum { SNAP_FULL = 512 };
+int snap_zfs_full(struct snap *, const char *, char [SNAP_FULL], struct err *);
+/* snap_zfs_forget(s): what was asked is no longer so. */
+void snap_zfs_forget(struct snap *);
+/* snap_zfs_clean(s, dataset): a received dataset without backups goes. */
+int snap_zfs_clean(struct snap *, const char *, struct err *);
+
 /*
  * What Btrfs and ZFS do each in their way.
  *
  * volume:  open what is to be backed up; CALA_USAGE where it is no subvolume or
  *          dataset of its own, and how it becomes one.
- * nested:  warn about what lies inside it and a snapshot does not hold.
+ * nested:  warn about what lies inside it, not mounted, and a snapshot does not
+ *          hold; NULL: there is no such thing.
  * each:    fn for every stored backup.
  * stored:  1: U is one; 0; -1.
  * facts:   what the store knows of a backup without record.
@@ -77,6 +121,11 @@ struct snap_root {
  * open, close: its contents.
  * check:   steps of check.
  * sweep:   what killed runs left; counts them.
+ * send:    base (or "") to it as a stream.
+ * arrive:  start the program that receives, once the stream's beginning is
+ *          known; U is not visible before arrived, which makes it so; depart:
+ *          undo, also after success (then it only frees).
+ * rollback: make the live volume what the snapshot is.
  */
 struct snap_kind {
 	const char *disk, *sum_type;
@@ -105,6 +154,12 @@ struct snap_kind {
 	void (*close)(struct snap *, struct snap_root *);
 	int (*check)(struct snap *, struct err *);
 	int (*sweep)(struct snap *, size_t *, struct err *);
+	int (*send)(struct snap *, const char *, const char *, struct sink *,
+	    struct err *);
+	int (*arrive)(struct snap *, struct snap_arrival *, struct err *);
+	int (*arrived)(struct snap *, struct snap_arrival *, struct err *);
+	void (*depart)(struct snap *, struct snap_arrival *);
+	int (*rollback)(struct snap *, const struct record *, struct err *);
 };
 
 extern const struct snap_kind snap_btrfs, snap_zfs;
@@ -125,7 +180,8 @@ void snap_end(struct snap *);
  * snap_recorded(s, uuid, rec, e): 1 with its record (initialised), 0: it has
  * none, -1: it can't be read.
  * snap_record(s, uuid, rec, e): the record, or what the store tells (foreign).
- * snap_save(s, rec, e): write U/cala.json, whole or not at all.
+ * snap_save(s, rec, e): write U/cala.json, whole or not at all.  snap_write: the
+ * same into an open folder.
  * snap_rules(s, uuid, rec, &m, e): its ignore rules; NULL when it has none.
  * snap_clear(s, uuid, e): remove our files in U/, and U/ when nothing is left.
  */
@@ -133,6 +189,7 @@ int snap_folder(struct snap *, const char *, struct err *);
 int snap_recorded(struct snap *, const char *, struct record *, struct err *);
 int snap_record(struct snap *, const char *, struct record *, struct err *);
 int snap_save(struct snap *, const struct record *, struct err *);
+int snap_write(int, const struct record *, struct err *);
 int snap_rules(struct snap *, const char *, const struct record *,
     struct match **, struct err *);
 int snap_clear(struct snap *, const char *, struct err *);
@@ -145,6 +202,21 @@ int snap_restore(struct driver_call *, struct err *);
 int snap_check(struct driver_call *, struct err *);
 int snap_verify(struct driver_call *, struct record *, struct err *);
 int snap_gc(struct driver_call *, struct err *);
+int snap_send(struct driver_call *, struct err *);
+int snap_receive(struct driver_call *, struct sink **, struct err *);
+int snap_rollback(struct driver_call *, struct err *);
+
+/*
+ * snap_put.c: --exclude-from into rules and rec->ignored; the rules into the
+ * file ignored of an open folder; what a snapshot holds into rec.
+ */
+int snap_read_rules(struct driver_call *, struct record *, struct match **,
+    struct err *);
+int snap_write_rules(int, const struct match *, struct err *);
+int snap_count(struct snap *, const struct match *, int, struct record *,
+    struct err *);
+/* snap_warned(call, e): all warnings so far into call->record. */
+int snap_warned(struct driver_call *, struct err *);
 
 extern const struct driver snap_driver;
 

@@ -259,7 +259,10 @@ bt_sum(struct snap *s, const char *uuid, struct record *rec, struct err *e)
 	return info_of(s, uuid, &sv, e) == -1 ? -1 : sum_text(&sv, rec, e);
 }
 
-/* "GENERATION-UUID": the kernel changes the first with every write. */
+/*
+ * "GENERATION-UUID": what was changed in it since has a higher number.  (Its own
+ * generation is no proof: making a snapshot of it counts it up.)
+ */
 static int
 bt_intact(struct snap *s, const char *uuid, const struct record *rec,
     struct err *e)
@@ -267,6 +270,7 @@ bt_intact(struct snap *s, const char *uuid, const struct record *rec,
 	struct subvol sv;
 	const char *dash;
 	char gen[24];
+	uint64_t made;
 
 	if (info_of(s, uuid, &sv, e) == -1)
 		return -1;
@@ -277,8 +281,9 @@ bt_intact(struct snap *s, const char *uuid, const struct record *rec,
 		return err_set(e, CALA_INTEGRITY, "backup %s: its snapshot "
 		    "was replaced: it is subvolume %s, not %s", uuid, sv.uuid,
 		    str_q(dash + 1));
-	snprintf(gen, sizeof(gen), "%" PRIu64 "-", sv.generation);
-	if (!str_begins(rec->sum_value, gen))
+	snprintf(gen, sizeof(gen), "%.*s", (int)(dash - rec->sum_value),
+	    rec->sum_value);
+	if (str_u64(gen, 0, UINT64_MAX, &made) == -1 || sv.changed > made)
 		return err_set(e, CALA_INTEGRITY, "backup %s: its snapshot "
 		    "was written to since it was made", uuid);
 	return 0;
@@ -438,15 +443,6 @@ bt_check(struct snap *s, struct err *e)
 	return 0;
 }
 
-static int
-bt_sweep(struct snap *s, size_t *n, struct err *e)
-{
-	(void)s;
-	(void)n;
-	(void)e;
-	return 0;
-}
-
 const struct snap_kind snap_btrfs = {
 	.disk = "btrfs", .sum_type = "btrfs-subvolume",
 	.volume = bt_volume, .nested = bt_nested, .each = bt_each,
@@ -454,5 +450,8 @@ const struct snap_kind snap_btrfs = {
 	.before = bt_before, .create = bt_create, .sum = bt_sum,
 	.intact = bt_intact, .remember = bt_remember, .hold = bt_hold,
 	.removable = bt_removable, .destroy = bt_destroy, .open = bt_open,
-	.close = bt_close, .check = bt_check, .sweep = bt_sweep,
+	.close = bt_close, .check = bt_check, .sweep = snap_btrfs_sweep,
+	.send = snap_btrfs_send, .arrive = snap_btrfs_arrive,
+	.arrived = snap_btrfs_arrived, .depart = snap_btrfs_depart,
+	.rollback = snap_btrfs_rollback,
 };

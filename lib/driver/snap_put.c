@@ -20,6 +20,7 @@
 #include "base/str.h"
 #include "base/when.h"
 #include "entry/match.h"
+#include "snap/mounts.h"
 #include "snap/view.h"
 
 struct put {
@@ -31,33 +32,35 @@ struct put {
 	bool taken;             /* the snapshot is there */
 };
 
-/* --exclude-from: into the rules and the record. */
-static int
-read_rules(struct put *p, struct err *e)
+int
+snap_read_rules(struct driver_call *call, struct record *rec,
+    struct match **out, struct err *e)
 {
-	const char *from = p->s.call->exclude_from;
+	struct match *m = match_new(e);
+	const char *rule;
 	size_t i;
-	int r;
+	int r = 0;
 
-	if ((p->match = match_new(e)) == NULL)
+	if ((*out = m) == NULL)
 		return -1;
-	if (from == NULL)
+	if (call->exclude_from == NULL)
 		return 0;
-	r = match_add_file(p->match, AT_FDCWD, from, SNAP_IGNORED,
-	    p->s.call->log, e);
+	r = match_add_file(m, AT_FDCWD, call->exclude_from, SNAP_IGNORED,
+	    call->log, e);
 	if (r == 1)
 		return err_set(e, CALA_NOTFOUND, "%s: no such file",
-		    str_q(from));
-	for (i = 0; r == 0 && i < match_count(p->match); i++)
-		if (str_utf8(match_rule(p->match, i),
-		    strlen(match_rule(p->match, i))))
-			r = record_push(&p->rec->ignored, &p->rec->nignored,
-			    match_rule(p->match, i), RECORD_IGNORED, e);
+		    str_q(call->exclude_from));
+	for (i = 0; r == 0 && i < match_count(m); i++) {
+		rule = match_rule(m, i);
+		if (str_utf8(rule, strlen(rule)))
+			r = record_push(&rec->ignored, &rec->nignored, rule,
+			    RECORD_IGNORED, e);
+	}
 	return r;
 }
 
-static int
-write_rules(struct put *p, int dir, struct err *e)
+int
+snap_write_rules(int dir, const struct match *m, struct err *e)
 {
 	struct afile f = AFILE_INIT;
 	struct buf b;
@@ -65,8 +68,8 @@ write_rules(struct put *p, int dir, struct err *e)
 	int ret = -1;
 
 	buf_init(&b, SNAP_IGNORED);
-	for (i = 0; i < match_count(p->match); i++) {
-		buf_str(&b, match_rule(p->match, i));
+	for (i = 0; i < match_count(m); i++) {
+		buf_str(&b, match_rule(m, i));
 		buf_chr(&b, '\n');
 	}
 	if (buf_failed(&b, e) == -1 || afile_open(&f, dir, "ignored", e) == -1)
@@ -81,16 +84,15 @@ out:
 	return ret;
 }
 
-/* All the warnings so far belong to the backup. */
-static int
-take_warnings(struct put *p, struct err *e)
+int
+snap_warned(struct driver_call *call, struct err *e)
 {
-	struct log *log = p->s.call->log;
-	struct record *rec = p->rec;
+	struct record *rec = call->record;
+	struct log *log = call->log;
 	size_t i;
 
 	rec->warnings_count = log_warnings(log);
-	rec->complete = rec->warnings_count == 0;
+	rec->complete = rec->complete && rec->warnings_count == 0;
 	for (i = rec->nwarnings; i < log->nkept; i++)
 		if (record_push(&rec->warnings, &rec->nwarnings,
 		    log->kept[i], RECORD_WARNINGS, e) == -1)
@@ -131,7 +133,7 @@ take(struct put *p, struct err *e)
 	}
 	p->made = true;
 	if ((dir = snap_folder(s, uuid, e)) == -1 ||
-	    write_rules(p, dir, e) == -1 ||
+	    snap_write_rules(dir, p->match, e) == -1 ||
 	    s->kind->before(s, &p->vol, dir, e) == -1 ||
 	    snap_save(s, p->rec, e) == -1)
 		goto out;
@@ -151,28 +153,36 @@ out:
 	return ret;
 }
 
-static int
-count(struct put *p, struct err *e)
+int
+snap_count(struct snap *s, const struct match *m, int fd, struct record *rec,
+    struct err *e)
 {
-	struct view_how how = { .match = match_count(p->match) > 0 ?
-	    p->match : NULL, .jobs = p->s.call->jobs };
-	struct snap_root root = { -1, CLONE_INIT };
+	struct view_how how = { .match = match_count(m) > 0 ? m : NULL,
+	    .jobs = s->call->jobs };
 	struct view_counted c;
-	int ret;
 
-	if (p->s.kind->open(&p->s, p->rec->uuid, &root, e) == -1)
-		return -1;
-	ret = view_count(root.fd, &how, p->s.call->log, &c, e);
-	p->s.kind->close(&p->s, &root);
-	if (ret == -1)
+	if (view_count(fd, &how, s->call->log, &c, e) == -1)
 		return err_ctx(e, "count what is in the snapshot");
 	if (c.entries == 0 && c.excluded > 0)
 		return err_set(e, CALA_INCOMPLETE, "the rules leave out "
 		    "everything; nothing stored");
-	p->rec->has_files = p->rec->has_size = true;
-	p->rec->files = c.files;
-	p->rec->size = c.bytes;
+	rec->has_files = rec->has_size = true;
+	rec->files = c.files;
+	rec->size = c.bytes;
 	return 0;
+}
+
+static int
+count(struct put *p, struct err *e)
+{
+	struct snap_root root = { -1, CLONE_INIT };
+	int ret;
+
+	if (p->s.kind->open(&p->s, p->rec->uuid, &root, e) == -1)
+		return -1;
+	ret = snap_count(&p->s, p->match, root.fd, p->rec, e);
+	p->s.kind->close(&p->s, &root);
+	return ret;
 }
 
 /* The backup could be seen already: somebody may have named or locked it. */
@@ -200,7 +210,7 @@ finish(struct put *p, struct err *e)
 {
 	struct snap *s = &p->s;
 
-	if (count(p, e) == -1 || take_warnings(p, e) == -1 ||
+	if (count(p, e) == -1 || snap_warned(s->call, e) == -1 ||
 	    snap_lock(s, e) == -1 || merge(p, e) == -1 ||
 	    s->kind->sum(s, p->rec->uuid, p->rec, e) == -1)
 		return -1;
@@ -235,6 +245,37 @@ undo(struct put *p)
 		log_step(p->s.call->log, "%s", own.msg);
 }
 
+struct inside {
+	struct log *log;
+	const char *path;
+};
+
+static int
+mounted(void *arg, const struct mount_at *m, struct err *e)
+{
+	const struct inside *in = arg;
+
+	(void)e;
+	if (mount_below(m, in->path))
+		log_warn(in->log, "%s: another dataset or file system: what it "
+		    "holds is not in the snapshot", str_q(m->path));
+	return 0;
+}
+
+static int
+nested(struct put *p, struct err *e)
+{
+	char *path = mounts_path(p->vol.fd, e);
+	struct inside in = { p->s.call->log, path };
+	int ret = -1;
+
+	if (path != NULL && (p->s.kind->nested == NULL ||
+	    p->s.kind->nested(&p->s, &p->vol, e) == 0))
+		ret = mounts_each(mounted, &in, e);
+	free(path);
+	return ret;
+}
+
 int
 snap_put(struct driver_call *call, struct err *e)
 {
@@ -248,10 +289,10 @@ snap_put(struct driver_call *call, struct err *e)
 	if (snap_begin(call, true, &p.s, e) == -1)
 		return -1;
 	if (p.s.kind->volume(&p.s, &p.vol, e) == -1 ||
-	    read_rules(&p, e) == -1 ||
+	    snap_read_rules(call, p.rec, &p.match, e) == -1 ||
 	    p.s.kind->sweep(&p.s, &swept, e) == -1 ||
-	    p.s.kind->nested(&p.s, &p.vol, e) == -1 ||
-	    take_warnings(&p, e) == -1)
+	    nested(&p, e) == -1 ||
+	    snap_warned(call, e) == -1)
 		goto out;
 	if (take(&p, e) == 0)
 		ret = finish(&p, e);

@@ -20,14 +20,12 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "config/conf.h"
-#include "snap/mounts.h"
 #include "snap/zfs.h"
 
 #define HOLD "cala-lock"
 
 enum {
-	MEMORY_MAX = 1023,      /* bytes of a user property's value */
-	FULL = 2 * ZFS_NAME     /* DATASET@SNAPSHOT */
+	MEMORY_MAX = 1023       /* bytes of a user property's value */
 };
 
 static int
@@ -42,38 +40,6 @@ zt_volume(struct snap *s, struct snap_volume *v, struct err *e)
 	return v->dataset == NULL ? -1 : 0;
 }
 
-struct inside {
-	struct snap *s;
-	const char *path;
-};
-
-static int
-inside(void *arg, const struct mount_at *m, struct err *e)
-{
-	struct inside *in = arg;
-
-	(void)e;
-	if (mount_below(m, in->path))
-		log_warn(in->s->call->log, "%s: another dataset or file "
-		    "system: what it holds is not in the snapshot",
-		    str_q(m->path));
-	return 0;
-}
-
-static int
-zt_nested(struct snap *s, struct snap_volume *v, struct err *e)
-{
-	char *path = mounts_path(v->fd, e);
-	struct inside in = { s, path };
-	int ret;
-
-	if (path == NULL)
-		return -1;
-	ret = mounts_each(inside, &in, e);
-	free(path);
-	return ret;
-}
-
 static int
 ask_all(struct snap *s, struct err *e)
 {
@@ -85,8 +51,8 @@ ask_all(struct snap *s, struct err *e)
 	return 0;
 }
 
-static void
-forget(struct snap *s)
+void
+snap_zfs_forget(struct snap *s)
 {
 	zfs_seen_free(s->seen, s->nseen);
 	s->seen = NULL;
@@ -153,8 +119,9 @@ dataset_of(struct snap *s, const char *uuid, char out[ZFS_NAME],
 }
 
 /* The full name of a snapshot that must be there. */
-static int
-full_name(struct snap *s, const char *uuid, char out[FULL], struct err *e)
+int
+snap_zfs_full(struct snap *s, const char *uuid, char out[SNAP_FULL],
+    struct err *e)
 {
 	char dataset[ZFS_NAME];
 	int r = dataset_of(s, uuid, dataset, e);
@@ -162,7 +129,7 @@ full_name(struct snap *s, const char *uuid, char out[FULL], struct err *e)
 	if (r == 0)
 		return err_set(e, CALA_NOTFOUND, "no backup %s", uuid);
 	if (r == 1)
-		snprintf(out, FULL, "%s@" ZFS_BACKUP "%s", dataset, uuid);
+		snprintf(out, SNAP_FULL, "%s@" ZFS_BACKUP "%s", dataset, uuid);
 	return r == 1 ? 0 : -1;
 }
 
@@ -212,13 +179,13 @@ sum_text(const char *dataset, struct record *rec, struct err *e)
 static int
 zt_facts(struct snap *s, const char *uuid, struct record *rec, struct err *e)
 {
-	char full[FULL];
+	char full[SNAP_FULL];
 	struct buf b;
 	uint64_t when;
 	int ret = -1;
 
 	buf_init(&b, 4096);
-	if (full_name(s, uuid, full, e) == -1)
+	if (snap_zfs_full(s, uuid, full, e) == -1)
 		goto out;
 	if (zfs_get(s->call->log, full, "creation", &b, e) == -1)
 		goto out;
@@ -236,10 +203,10 @@ out:
 static int
 zt_memory(struct snap *s, const char *uuid, struct buf *b, struct err *e)
 {
-	char full[FULL];
+	char full[SNAP_FULL];
 	int r;
 
-	if (full_name(s, uuid, full, e) == -1)
+	if (snap_zfs_full(s, uuid, full, e) == -1)
 		return -1;
 	if ((r = zfs_get(s->call->log, full, "cala:record", b, e)) == -1)
 		return -1;
@@ -314,7 +281,7 @@ static int
 zt_create(struct snap *s, struct snap_volume *v, int dir,
     const struct record *rec, struct err *e)
 {
-	char full[FULL];
+	char full[SNAP_FULL];
 	struct buf b;
 	int ret = -1;
 
@@ -337,7 +304,7 @@ zt_create(struct snap *s, struct snap_volume *v, int dir,
 			(void)zfs_destroy(s->call->log, full, true, &own);
 		}
 	}
-	forget(s);
+	snap_zfs_forget(s);
 	buf_fini(&b);
 	return ret;
 }
@@ -359,11 +326,11 @@ zt_intact(struct snap *s, const char *uuid, const struct record *rec,
     struct err *e)
 {
 	struct record copy;
-	char full[FULL];
+	char full[SNAP_FULL];
 	struct buf b;
 	int ret = -1, r;
 
-	if (full_name(s, uuid, full, e) == -1)
+	if (snap_zfs_full(s, uuid, full, e) == -1)
 		return -1;
 	if (rec->foreign)
 		return 0;
@@ -385,12 +352,12 @@ out:
 static int
 zt_remember(struct snap *s, const struct record *rec, struct err *e)
 {
-	char full[FULL];
+	char full[SNAP_FULL];
 	struct buf b;
 	int ret = -1;
 
 	buf_init(&b, 1 << 16);
-	if (full_name(s, rec->uuid, full, e) == 0 &&
+	if (snap_zfs_full(s, rec->uuid, full, e) == 0 &&
 	    memory_text(rec, &b, e) == 0) {
 		const char *argv[] = { "zfs", "set", b.p, full, NULL };
 
@@ -418,12 +385,12 @@ is_on(struct snap *s, const char *full, const char *property, bool *on,
 static int
 zt_hold(struct snap *s, const char *uuid, bool on, struct err *e)
 {
-	char full[FULL];
+	char full[SNAP_FULL];
 	const char *argv[] = { "zfs", on ? "hold" : "release", HOLD, full,
 	    NULL };
 	bool doomed;
 
-	if (full_name(s, uuid, full, e) == -1)
+	if (snap_zfs_full(s, uuid, full, e) == -1)
 		return -1;
 	if (!on) {
 		/* Our hold is all that keeps it: releasing would destroy it. */
@@ -449,14 +416,14 @@ zt_hold(struct snap *s, const char *uuid, bool on, struct err *e)
 static int
 zt_removable(struct snap *s, const char *uuid, struct err *e)
 {
-	char full[FULL], server[UUID_TEXT];
+	char full[SNAP_FULL], server[UUID_TEXT];
 	struct record rec;
 	struct buf b;
 	bool ours;
 	int ret = -1, r;
 
 	buf_init(&b, 1 << 16);
-	if (full_name(s, uuid, full, e) == -1 ||
+	if (snap_zfs_full(s, uuid, full, e) == -1 ||
 	    (r = zfs_get(s->call->log, full, "cala:record", &b, e)) == -1)
 		goto out;
 	ours = r == 0 && record_get(&rec, b.p, b.len, "cala:record", e) == 0;
@@ -491,16 +458,17 @@ out:
 static int
 zt_destroy(struct snap *s, const char *uuid, struct err *e)
 {
-	char full[FULL];
+	char full[SNAP_FULL];
 	int ret;
 
-	if (full_name(s, uuid, full, e) == -1)
+	if (snap_zfs_full(s, uuid, full, e) == -1)
 		return -1;
 	ret = zfs_destroy(s->call->log, full, true, e);
 	if (ret == -1 && e->code == CALA_LOCKED)
 		err_hint(e, "somebody reads it or has cloned it; try later");
-	forget(s);
-	return ret;
+	snap_zfs_forget(s);
+	*strchr(full, '@') = '\0';
+	return ret == 0 ? snap_zfs_clean(s, full, e) : ret;
 }
 
 static int
@@ -554,7 +522,7 @@ pool_line(void *arg, const char *p, size_t n, struct err *e)
 static int
 probe(struct snap *s, const char *dataset, struct err *e)
 {
-	char full[FULL];
+	char full[SNAP_FULL];
 	const char *argv[] = { "zfs", "snapshot", full, NULL };
 
 	snprintf(full, sizeof(full), "%s@cala-check-%ld", dataset,
@@ -622,10 +590,13 @@ zt_sweep(struct snap *s, size_t *n, struct err *e)
 
 const struct snap_kind snap_zfs = {
 	.disk = "zfs", .sum_type = "zfs-snapshot",
-	.volume = zt_volume, .nested = zt_nested, .each = zt_each,
+	.volume = zt_volume, .nested = NULL, .each = zt_each,
 	.stored = zt_stored, .facts = zt_facts, .memory = zt_memory,
 	.before = zt_before, .create = zt_create, .sum = zt_sum,
 	.intact = zt_intact, .remember = zt_remember, .hold = zt_hold,
 	.removable = zt_removable, .destroy = zt_destroy, .open = zt_open,
 	.close = zt_close, .check = zt_check, .sweep = zt_sweep,
+	.send = snap_zfs_send, .arrive = snap_zfs_arrive,
+	.arrived = snap_zfs_arrived, .depart = snap_zfs_depart,
+	.rollback = snap_zfs_rollback,
 };

@@ -26,6 +26,8 @@ struct run {
 	const char *uuid, *name, *group, *as, *exclude_from;
 	const char *facts, *created, *ok_status, *read_data;
 	const char *to_server;          /* set --server */
+	const char *base;               /* send --base */
+	bool trailer, discard_newer;
 	char adopt[UUID_TEXT];          /* its UUID, or "" */
 	/* 2 until --lock or --no-lock is seen: set has a third answer */
 	union { bool on; unsigned char raw; } lock;
@@ -37,8 +39,9 @@ struct run {
 	uint64_t limit_read, limit_write, limit_network;
 };
 
-/* put.c: put DIR, put from a stream */
+/* put.c: put DIR, put from a stream, and of what only the driver knows */
 int verb_put(struct run *, struct err *);
+int verb_receive(struct run *, struct err *);
 
 /* read.c: what looks into a backup */
 int verb_get(struct run *, struct err *);

@@ -57,6 +57,7 @@ subvol_info(int fd, struct subvol *s, struct err *e)
 	memset(s, 0, sizeof(*s));
 	s->id = a.treeid;
 	s->generation = a.generation;
+	s->changed = a.ctransid;
 	s->readonly = (a.flags & BTRFS_ROOT_SUBVOL_RDONLY) != 0;
 	s->created.tv_sec = (time_t)a.otime.sec;
 	s->created.tv_nsec = (long)a.otime.nsec;

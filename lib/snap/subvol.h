@@ -20,6 +20,7 @@ struct err;
 
 struct subvol {
 	uint64_t id, generation;
+	uint64_t changed;               /* transaction of the last change in it */
 	char uuid[UUID_TEXT];
 	char parent[UUID_TEXT];         /* of what it is a snapshot; "" */
 	char received[UUID_TEXT];       /* of what was sent; "" */
