@@ -252,8 +252,13 @@ main(int argc, char **argv)
 	front_init(&f, "cala-s3put", usage, example);
 	ret = front_parse(&f, table, argc, argv, &r.t.args, &a.rest, &e);
 	if (ret == 0 && (ret = options(&r, &e)) == 0 &&
-	    (ret = s3tool_open(&r.t, "s3put", environ, &e)) == 0)
+	    (ret = s3tool_open(&r.t, "s3put", environ, &e)) == 0) {
+		/* they are read, and COMMAND is to have no secret from us */
+		unsetenv("AWS_SECRET_ACCESS_KEY");
+		unsetenv("AWS_SESSION_TOKEN");
+		unsetenv("AWS_SECURITY_TOKEN");
 		ret = work(&r, &e);
+	}
 	s3tool_close(&r.t);
 	free_pairs(&a.meta);
 	free_pairs(&a.tags);
