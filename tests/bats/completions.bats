@@ -107,6 +107,13 @@ offers_all() {
 	done
 }
 
+@test "bash offers every verb of a driver, also those of its own" {
+	bash_says cala-s3 '' >offered
+	grep -qx import offered
+	grep -qx verify offered
+	[ "$(bash_says cala-local im)" = "" ]
+}
+
 @test "cala X and cala-X complete alike" {
 	need zsh fish
 	local s

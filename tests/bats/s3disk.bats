@@ -634,7 +634,11 @@ listed() {
 	[ "$(S3_BUCKET=locked s3_keys | grep -c tar)" -eq 0 ]
 }
 
-@test "cala on an S3 disk: backup, list, look, restore, lock, delete" {
+# The dispatcher with this disk, whichever service is behind it.
+cycle() {
+	local u f
+	keys() { s3_client ls bkt "$S/" | cut -d" " -f2; }
+	s3_env
 	mkdir -p v/$S/world
 	echo motd=hello >v/$S/server.properties
 	seq 1 5000 >v/$S/world/level.dat
@@ -650,7 +654,7 @@ listed() {
 	export RUNTIME_DIRECTORY=$PWD/run
 	cala backup survival --name first
 	u=$(cala list survival --json | jq -r '.backups[].uuid')
-	[ "$(s3_keys | grep -c "^$S/$u.tar.zst\$")" -eq 1 ]
+	[ "$(keys | grep -c "^$S/$u.tar.zst\$")" -eq 1 ]
 	cala list survival | grep -q first
 	cala ls survival latest world | grep -q level.dat
 	[ "$(cala cat survival latest server.properties)" = motd=hello ]
@@ -671,11 +675,29 @@ listed() {
 		sed -i '/^compression/d' cala.conf
 		sed -i "s/^bucket = bkt/&\ncompression = ${f%:*}/" cala.conf
 		cala backup survival
-		s3_keys | grep -q "\.${f#*:}\$"
+		keys | grep -q "\.${f#*:}\$"
 	done
 	cala delete survival "$u"
 	[ "$(cala list survival --json | jq '.backups | length')" -eq 6 ]
+}
+
+@test "cala on an S3 disk: backup, list, look, restore, lock, delete" {
+	cycle
 	s3_sound
+}
+
+@test "cala on MinIO" {
+	s3_stop
+	s3_service minio "$PWD/minio"
+	s3_conf cala.conf
+	cycle
+}
+
+@test "cala on versitygw" {
+	s3_stop
+	s3_service versitygw "$PWD/versitygw"
+	s3_conf cala.conf
+	cycle
 }
 
 @test "killed at any moment: what is listed is whole, and gc leaves nothing" {
