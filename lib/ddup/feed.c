@@ -293,7 +293,7 @@ feed_ahead(struct feed *f, struct err *e)
 }
 
 static int
-warn(struct feed *f, struct ffile *ff, const struct err *why)
+say_lost(struct feed *f, struct ffile *ff, const struct err *why)
 {
 	if (!ff->told)
 		log_warn(f->a->r->log, "%s: %s; zeros stand for what is lost",
@@ -311,7 +311,7 @@ zeros(struct feed *f, struct ffile *ff, void *p, size_t n, struct err *e)
 		return err_ctx(e, "%s", str_q(ff->path));
 	}
 	if (ff->ids_bad)
-		warn(f, ff, &ff->why);
+		say_lost(f, ff, &ff->why);
 	else if (!ff->told)
 		log_warn(f->a->r->log, "%s: its chunks hold %" PRIu64
 		    " bytes less than its size; the rest is zeros",
@@ -361,7 +361,7 @@ lost(struct feed *f, struct ffile *ff, struct piece *pc, struct err *e)
 			e->code = CALA_INTEGRITY;
 		return err_ctx(e, "%s", str_q(ff->path));
 	}
-	return warn(f, ff, &pc->err);
+	return say_lost(f, ff, &pc->err);
 }
 
 ssize_t
