@@ -75,6 +75,7 @@ sign_query(struct buf *b, const char *const *q, struct err *e)
 	size_t i, n = 0;
 	int ret = -1;
 
+	memset(v, 0, sizeof(v));
 	for (; q != NULL && *q != NULL; q += 2) {
 		if (n == SIGN_HEADERS) {
 			err_set(e, CALA_FAIL, "more than %d parameters in a "

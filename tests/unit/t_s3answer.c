@@ -11,6 +11,9 @@
 #include "s3/client.h"
 #include "s3/xml.h"
 
+#define FOUR(x) x x x x
+#define DEEP FOUR(FOUR("<a>")) "<a/>" FOUR(FOUR("</a>"))
+
 static int
 collect(void *arg, const char *path, const char *text, struct err *e)
 {
@@ -40,8 +43,7 @@ documents(void **st)
 	static const char *const bad[] = { "", "   ", "text", "<a>", "<a></b>",
 	    "<!DOCTYPE a []><a/>", "<a/><b/>",
 	    "<!DOCTYPE a [<!ENTITY x \"y\">]><a>&x;</a>",
-	    "<a><a><a><a><a><a><a><a><a><a><a><a><a><a><a><a><a/></a></a></a>"
-	    "</a></a></a></a></a></a></a></a></a></a></a></a></a>" };
+	    DEEP };
 	struct err e = ERR_INIT;
 	struct buf b;
 	size_t i;
