@@ -628,7 +628,7 @@ incremental() {
 	[ "$(cat "$v/server.properties")" = motd=hello ]
 	[ ! -e "$v/new" ]
 	echo writable >>"$v/server.properties"
-	[ -e "$fs/volumes/.cala-was-$U-"*/new ]
+	[ "$(find "$fs/volumes" -path "*/.cala-was-$U-*/new" | wc -l)" -eq 1 ]
 	[ "$(listed)" = "$U $U2 " ]
 	d verify -b $U
 	put --uuid $U3
