@@ -13,6 +13,10 @@
 #	s3_bytes KEY             an object as it is stored
 #	s3_sound [FILE...]       what must hold after every test
 
+# Nothing that the machine itself knows of any service.
+unset AWS_CA_BUNDLE AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN \
+	AWS_DEFAULT_REGION AWS_ENDPOINT_URL_S3
+
 S3_ACCESS=AKIDEXAMPLE
 S3_SECRET=test/Secret+Key0123456789
 s3_home=$(cd "$BATS_TEST_DIRNAME/../s3" && pwd)
