@@ -191,7 +191,7 @@ zt_facts(struct snap *s, const char *uuid, struct record *rec, struct err *e)
 		goto out;
 	if (str_u64(b.p, 0, INT64_MAX, &when) == 0)
 		rec->created.tv_sec = rec->completed.tv_sec = (time_t)when;
-	*strchr(full, '@') = '\0';
+	full[strcspn(full, "@")] = '\0';
 	if (!server_of(full, rec->server))
 		rec->server[0] = '\0';
 	ret = sum_text(full, rec, e);
@@ -432,7 +432,7 @@ zt_removable(struct snap *s, const char *uuid, struct err *e)
 		record_fini(&rec);
 	}
 	err_clear(e);
-	*strchr(full, '@') = '\0';
+	full[strcspn(full, "@")] = '\0';
 	if (!ours && !server_of(full, server)) {
 		err_set(e, CALA_FAIL, "%s@" ZFS_BACKUP "%s has no record, and "
 		    "its dataset is no server's: it is not destroyed",
@@ -467,7 +467,7 @@ zt_destroy(struct snap *s, const char *uuid, struct err *e)
 	if (ret == -1 && e->code == CALA_LOCKED)
 		err_hint(e, "somebody reads it or has cloned it; try later");
 	snap_zfs_forget(s);
-	*strchr(full, '@') = '\0';
+	full[strcspn(full, "@")] = '\0';
 	return ret == 0 ? snap_zfs_clean(s, full, e) : ret;
 }
 

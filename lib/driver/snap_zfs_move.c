@@ -435,7 +435,7 @@ snap_zfs_rollback(struct snap *s, const struct record *rec, struct err *e)
 	if (snap_zfs_full(s, rec->uuid, full, e) == -1)
 		return -1;
 	memcpy(dataset, full, sizeof(dataset));
-	*strchr(dataset, '@') = '\0';
+	dataset[strcspn(dataset, "@")] = '\0';
 	if (received(s, dataset, e) || e->code != 0) {
 		if (e->code == 0)
 			err_set(e, CALA_USAGE, "backup %s was received: "

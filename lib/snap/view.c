@@ -352,13 +352,22 @@ by_name(const void *a, const void *b)
 	return strcmp(*x, *y);
 }
 
-/* All names of a directory, sorted. */
+static void
+names_free(char **v, size_t n)
+{
+	while (n > 0)
+		free(v[--n]);
+	free(v);
+}
+
+/* All names of a directory, sorted; takes fd. */
 static int
 names_of(int fd, char ***out, size_t *count, struct err *e)
 {
 	const struct dirent *d;
 	char **v = NULL, **more;
 	size_t n = 0, room = 0;
+	int ret = -1;
 	DIR *dp;
 
 	if ((dp = fdopendir(fd)) == NULL) {
@@ -373,30 +382,33 @@ names_of(int fd, char ***out, size_t *count, struct err *e)
 			continue;
 		if (n == room) {
 			room = room == 0 ? 64 : 2 * room;
-			if ((more = reallocarray(v, room, sizeof(*v))) == NULL)
-				goto oom;
+			if ((more = reallocarray(v, room, sizeof(*v))) == NULL) {
+				err_oom(e);
+				goto out;
+			}
 			v = more;
 		}
-		if ((v[n] = strdup(d->d_name)) == NULL)
-			goto oom;
+		if ((v[n] = strdup(d->d_name)) == NULL) {
+			err_oom(e);
+			goto out;
+		}
 		n++;
 	}
-	*out = v;
-	*count = n;
 	if (errno != 0) {
 		bad("read a directory", e);
-		closedir(dp);
-		return -1;
+		goto out;
 	}
-	closedir(dp);
 	if (n > 1)
 		qsort(v, n, sizeof(*v), by_name);
-	return 0;
-oom:
 	*out = v;
 	*count = n;
+	v = NULL;
+	n = 0;
+	ret = 0;
+out:
+	names_free(v, n);
 	closedir(dp);
-	return err_oom(e);
+	return ret;
 }
 
 /* 0 to go on, as fn wants otherwise. */
@@ -457,9 +469,7 @@ view_list(struct tree *t, const char *path, tree_fn *fn, void *arg,
 	if (ret > 0)
 		ret = 0;
 out:
-	for (i = 0; i < n; i++)
-		free(names[i]);
-	free(names);
+	names_free(names, n);
 	close(fd);
 	return ret;
 }
