@@ -4,6 +4,8 @@
 # the next run can tell what a killed one left.
 snap_base=${CALA_SNAP_TMP:-/var/tmp}
 
+btrfs_more=()
+
 may_mount() {
 	[ "$(id -u)" = 0 ] || skip "only root can mount"
 	[ -e /dev/loop-control ] || skip "no loop devices"
@@ -23,20 +25,23 @@ btrfs_up() {
 		skip "can't mount a loop device"
 	fi
 	btrfs_at=$1
+	btrfs_more+=("$1" "$btrfs_img")
 }
 
-# btrfs_down: also after a failed test; nothing below may be in use.
+# btrfs_down: all of them, also after a failed test; nothing may be in use.
 btrfs_down() {
-	[ -n "${btrfs_at:-}" ] || return 0
-	cd /
 	local i
-	for i in 1 2 3 4 5 6; do
-		! umount "$btrfs_at" 2>/dev/null || break
-		sleep 0.$i
+	cd /
+	while [ "${#btrfs_more[@]}" -gt 0 ]; do
+		for i in 1 2 3 4 5 6; do
+			! umount "${btrfs_more[0]}" 2>/dev/null || break
+			mountpoint -q "${btrfs_more[0]}" || break
+			sleep 0.$i
+		done
+		! mountpoint -q "${btrfs_more[0]}" || umount -l "${btrfs_more[0]}"
+		rm -f "${btrfs_more[1]}"
+		btrfs_more=("${btrfs_more[@]:2}")
 	done
-	! mountpoint -q "$btrfs_at" || umount -l "$btrfs_at"
-	rm -f "$btrfs_img"
-	btrfs_at=
 }
 
 # zfs_daemon_up: OpenZFS where the kernel has it, else zfs-fuse, of which a
