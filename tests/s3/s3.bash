@@ -21,7 +21,8 @@ S3_ACCESS=AKIDEXAMPLE
 S3_SECRET=test/Secret+Key0123456789
 s3_home=$(cd "$BATS_TEST_DIRNAME/../s3" && pwd)
 
-# The suites give its options.  shellcheck disable=SC2120
+# The suites give it options.
+# shellcheck disable=SC2120
 s3_start() {
 	S3_DIR=${S3_DIR:-$BATS_TEST_TMPDIR/s3}
 	mkdir -p "$S3_DIR"
