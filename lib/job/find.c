@@ -85,7 +85,9 @@ missed(struct finds *f, struct ask *a, int code, struct err *e)
 	f->miss = v;
 	m = &v[f->nmisses];
 	m->cfg = a->cfg;
-	m->code = tool_code(code);
+	/* 10 is for what was looked for: here there was nowhere to look. */
+	m->code = tool_code(code) == CALA_NOTFOUND ? CALA_NET :
+	    tool_code(code);
 	m->why = strdup(a->e.msg);
 	m->said = strdup(a->said.p);
 	if (m->why == NULL || m->said == NULL) {

@@ -4,7 +4,10 @@
 
 #include "driver/record.h"
 
-enum { PERIOD = 32, DAY = 24 * 3600 };
+enum {
+	PERIOD = 32, DAY = 24 * 3600,
+	SKEW = 3600             /* seconds two clocks may differ */
+};
 
 static const struct {
 	const char *key, *why;
@@ -79,22 +82,32 @@ period_of(size_t rule, time_t t, char out[PERIOD])
 	}
 }
 
+/*
+ * A clock was wrong when it was made.  Did it count, it would be the newest for
+ * years, and each new backup the first to go.
+ */
+static bool
+ahead(const struct record *r, time_t now)
+{
+	return r->created.tv_sec > now && r->created.tv_sec - now > SKEW;
+}
+
 /* The newest of each of the last n periods; of each backup without a period. */
 static void
-newest(size_t rule, uint64_t n, const struct record *const *v, size_t len,
-    bool whole, const char **why)
+newest(size_t rule, uint64_t n, time_t now, const struct record *const *v,
+    size_t len, bool whole, const char **why)
 {
-	char last[PERIOD] = "", now[PERIOD];
+	char last[PERIOD] = "", text[PERIOD];
 	size_t i;
 
 	for (i = len; i-- > 0 && n > 0;) {
-		if (whole && !v[i]->complete)
+		if ((whole && !v[i]->complete) || ahead(v[i], now))
 			continue;
 		if (rules[rule].period != NONE) {
-			if (!period_of(rule, v[i]->created.tv_sec, now) ||
-			    strcmp(now, last) == 0)
+			if (!period_of(rule, v[i]->created.tv_sec, text) ||
+			    strcmp(text, last) == 0)
 				continue;
-			memcpy(last, now, sizeof(last));
+			memcpy(last, text, sizeof(last));
 		}
 		if (why[i] == NULL)
 			why[i] = rules[rule].why;
@@ -124,8 +137,9 @@ retain_plan(const struct retain *r, time_t now, const struct record *const *v,
 
 	for (i = 0; i < n; i++) {
 		why[i] = v[i]->locked ? "locked" : v[i]->foreign ? "foreign" :
-		    v[i]->created.tv_sec == 0 ? "undated" : NULL;
-		if (v[i]->complete && !v[i]->foreign) {
+		    v[i]->created.tv_sec == 0 ? "undated" :
+		    ahead(v[i], now) ? "from the future" : NULL;
+		if (v[i]->complete && !v[i]->foreign && !ahead(v[i], now)) {
 			whole = true;
 			first = i;
 		}
@@ -139,13 +153,15 @@ retain_plan(const struct retain *r, time_t now, const struct record *const *v,
 		else if (rules[k].at == offsetof(struct retain, within))
 			younger(k, m, now, v, n, why);
 		else
-			newest(k, m, v, n, whole, why);
+			newest(k, m, now, v, n, whole, why);
 	}
 	for (i = first; whole && i < n; i++)
 		if (why[i] == NULL)
 			why[i] = i == first ? "last whole one" :
 			    "newer than every whole one";
 	/* Better partial than nothing. */
-	if (!whole && n > 0 && why[n - 1] == NULL)
-		why[n - 1] = "last one";
+	for (i = n; !whole && i > 0 && ahead(v[i - 1], now); i--)
+		;
+	if (!whole && i > 0 && why[i - 1] == NULL)
+		why[i - 1] = "last one";
 }

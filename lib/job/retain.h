@@ -9,7 +9,8 @@
  * periods that have a backup count.  Rules count whole backups; partial ones
  * count where there is no whole one.  Kept without any rule: what is locked,
  * what another program made, a partial backup newer than every whole one, and
- * the newest whole one.
+ * the newest whole one; and, without counting for any, what a wrong clock has
+ * dated after now.
  */
 
 #include <stdbool.h>

@@ -202,6 +202,29 @@ stored() {
 	[ "$(jq '.backups | length' <<<"$output")" -eq 1 ]
 }
 
+@test "a folder that isn't there is a store that can't be reached: the others are listed" {
+	id=$(cala backup survival -c local)
+	cat >>cala.conf <<-EOT
+	[configuration "away"]
+	disk = local
+	backup-directory = $PWD/away
+	EOT
+	run --separate-stderr cala list --json
+	[ "$status" -eq 13 ]
+	[ "$(jq -r '.backups[].uuid' <<<"$output")" = "$id" ]
+	[ "$(jq -r '.unreachable[0] | "\(.configuration) \(.code)"' <<<"$output")" = "away 13" ]
+	[[ $stderr == *"$PWD/away"* ]]
+	run --separate-stderr cala cat survival 12345678 file
+	[ "$status" -eq 13 ]
+	run --separate-stderr cala status survival -c away
+	[ "$status" -eq 13 ]
+	mkdir -m 700 away
+	run --separate-stderr cala list
+	[ "$status" -eq 0 ]
+	run --separate-stderr cala cat survival 12345678 file
+	[ "$status" -eq 10 ]
+}
+
 @test "a driver that isn't there costs no hook and is 127" {
 	conf "pre-backup = /bin/sh -c \"echo ran >$PWD/ran\""
 	sed -i 's/disk = toy.*/disk = nonesuch/' cala.conf

@@ -88,6 +88,17 @@ left() {
 	[ "$(left)" = "02 03 04 " ]
 }
 
+@test "prune: what a wrong clock has dated ahead costs no backup made since" {
+	for d in 01 02 03; do made $d ''; done >/dev/null
+	cala-pack -f tar -C srv . 2>/dev/null | cala-local put -c local \
+		-s $sid --created 2099-03-04T12:00:00Z >/dev/null
+	cala prune survival --keep-last 1
+	[ "$(left)" = "03 04 " ]
+	id=$(cala backup survival)
+	cala prune survival --keep-last 1
+	cala verify survival "$id"
+}
+
 @test "prune removes nothing of another server, or that another program made" {
 	other=11111111-aaaa-4bbb-8ccc-000000000001
 	made 01 '' >/dev/null

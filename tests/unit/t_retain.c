@@ -98,9 +98,32 @@ what_no_rule_can_take(void **state)
 	assert_string_equal(plan(10), "lf....hnnn");
 	rules.hourly = 0;
 	rules.within = 1;
-	rec[9].created.tv_sec += 10000000;      /* from the future */
+	rec[9].created.tv_sec += 60;    /* another's clock */
 	assert_string_equal(plan(10), "lf....lnnw");
 	assert_string_equal(why[6], "last whole one");
+}
+
+/* A clock that was years ahead once must not cost what is made since. */
+static void
+from_the_future(void **state)
+{
+	(void)state;
+	rec[9].created.tv_sec += 400000000;
+	rules.last = 2;
+	rules.daily = 1;
+	assert_string_equal(plan(10), ".......llf");
+	assert_string_equal(why[9], "from the future");
+	rules.last = rules.daily = 0;
+	rules.within = 1;
+	assert_string_equal(plan(10), "........lf");
+	assert_string_equal(why[8], "last whole one");
+	rec[8].complete = false;
+	assert_string_equal(plan(10), ".......lnf");
+	/* Two clocks differ a little, always. */
+	rec[8].complete = true;
+	rec[9].created.tv_sec += 60 - 400000000;
+	rules.last = 1;
+	assert_string_equal(plan(10), ".........l");
 }
 
 static void
@@ -132,6 +155,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(the_union_of_rules, setup),
 		cmocka_unit_test_setup(what_no_rule_can_take, setup),
+		cmocka_unit_test_setup(from_the_future, setup),
 		cmocka_unit_test_setup(partial_ones_alone, setup),
 	};
 
