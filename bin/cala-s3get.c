@@ -116,6 +116,7 @@ out_continue(struct run *r, struct out *o, struct err *e)
 	    file_slurp(&b, o->dirfd, o->tag, e) == 0 &&
 	    str_begins(b.p, from) && b.len > (size_t)n &&
 	    b.len - (size_t)n < sizeof(r->etag) &&
+	    (a->etag == NULL || strcmp(a->etag, b.p + n) == 0) &&
 	    (uint64_t)st.st_size <= a->length) {
 		memcpy(r->etag, b.p + n, b.len - (size_t)n + 1);
 		r->had = (uint64_t)st.st_size / STEP * STEP;

@@ -107,8 +107,9 @@ sse_lines(const struct s3_target *t, struct lines *l, struct err *e)
 	case S3_SSE_S3:
 		return lines_add(l, e, "x-amz-server-side-encryption: AES256");
 	case S3_SSE_KMS:
-		if (lines_add(l, e, "x-amz-server-side-encryption: aws:kms")
-		    == -1)
+	case S3_SSE_DSSE:
+		if (lines_add(l, e, "x-amz-server-side-encryption: aws:kms%s",
+		    t->sse == S3_SSE_DSSE ? ":dsse" : "") == -1)
 			return -1;
 		if (t->kms_key != NULL && lines_add(l, e,
 		    "x-amz-server-side-encryption-aws-kms-key-id: %s",
@@ -209,6 +210,15 @@ digits(const char *p, unsigned char out[16])
 	}
 	low[32] = '\0';
 	return hex_get(low, 16, out) == 0;
+}
+
+bool
+attr_etag_same(const char *a, const char *b)
+{
+	a = bare(a);
+	b = bare(b);
+	return strcspn(a, "\"") == strcspn(b, "\"") &&
+	    strncmp(a, b, strcspn(a, "\"")) == 0;
 }
 
 bool

@@ -35,9 +35,11 @@ const char *attr_type(const char *);
 /*
  * attr_etag(etag, out): is it the MD5 of something (32 hex digits, quotes and
  * W/ ignored)?  Fills out with 16 bytes.  attr_etag_parts(etag, out, &n): of a
- * multipart upload, "MD5-N".
+ * multipart upload, "MD5-N".  attr_etag_same(a, b): the same one, quotes and W/
+ * ignored?
  */
 bool attr_etag(const char *, unsigned char [16]);
+bool attr_etag_same(const char *, const char *);
 bool attr_etag_parts(const char *, unsigned char [16], unsigned *);
 
 /* attr_plain(s): is an ETag the MD5 of what was sent, as far as we know? */

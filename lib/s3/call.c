@@ -387,6 +387,7 @@ mend(struct course *c, struct err *e)
 {
 	const struct s3_call *a = &c->r->call;
 	int64_t off;
+	bool moved;
 
 	if (c->r->curl == 0 && a->status == 417) {
 		pthread_mutex_lock(&c->s->mu);
@@ -414,8 +415,11 @@ mend(struct course *c, struct err *e)
 		if (c->f.has_date && (off > SKEW_HEAD || off < -SKEW_HEAD) &&
 		    adopt_clock(c))
 			return true;
-		if (c->f.region[0] != '\0' && strcmp(c->f.region,
-		    c->s->region) != 0)
+		pthread_mutex_lock(&c->s->mu);
+		moved = c->f.region[0] != '\0' && strcmp(c->f.region,
+		    c->s->region) != 0;
+		pthread_mutex_unlock(&c->s->mu);
+		if (moved)
 			return elsewhere(c);
 	}
 	return false;

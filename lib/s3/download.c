@@ -146,13 +146,19 @@ learn(struct fetch *f, struct err *e)
 	struct s3_req *r = &f->r;
 	uint64_t total = r->ranged ? r->range_total : r->call.length;
 
-	if (r->call.etag[0] == '\0' && d->o->got_etag[0] == '\0')
+	if (r->call.etag[0] == '\0')
 		return err_set(e, CALA_INTEGRITY, "the answer has no ETag: "
 		    "ranges could be of different objects");
+	/* some stores ignore If-Match (s3.md 6.4) */
+	if (d->o->got_etag[0] != '\0' &&
+	    !attr_etag_same(d->o->got_etag, r->call.etag))
+		return err_set(e, CALA_EXISTS, "it is not the one that was "
+		    "meant");
 	d->o->total = d->facts.total = total;
 	memcpy(d->o->got_etag, r->call.etag, sizeof(d->o->got_etag));
-	memcpy(d->o->got_version, r->call.version,
-	    sizeof(d->o->got_version));
+	if (r->call.version[0] != '\0')
+		memcpy(d->o->got_version, r->call.version,
+		    sizeof(d->o->got_version));
 	memcpy(d->facts.etag, r->call.etag, sizeof(d->facts.etag));
 	d->facts.opaque = f->opaque;
 	d->facts.has_layout = f->has_layout;

@@ -401,7 +401,8 @@ unknown(struct upload *u, const struct err *why, struct err *e)
  * there and ours; 1: the upload is still open, send Complete again; -1.
  */
 static int
-reconcile(struct upload *u, time_t since, struct err *e)
+reconcile(struct upload *u, const struct s3_req *r, time_t since,
+    struct err *e)
 {
 	struct err why = *e;
 	struct listing l;
@@ -422,6 +423,11 @@ reconcile(struct upload *u, time_t since, struct err *e)
 		if (ret == 1 && what == LOOK_OURS)
 			return 0;
 		if (ret == 0) {
+			/* open still: it is another's object that is there */
+			if (r->call.status == 412) {
+				*e = why;
+				return -1;
+			}
 			if (!l.wrong && l.seen == u->parts)
 				return 1;
 			return err_set(e, CALA_INTEGRITY, "%s: the store lists "
@@ -463,6 +469,12 @@ check_result(struct upload *u, const struct result *got, const char *crc,
 		err_clear(e);
 		return 0;
 	}
+	/* another writer's by now: nothing of it is ours to judge */
+	if (u->o->etag[0] != '\0' && !attr_etag_same(o.etag, u->o->etag)) {
+		log_step(u->s->log, "%s: replaced by somebody else since",
+		    str_q(u->key));
+		return 0;
+	}
 	if (o.size != u->total)
 		return err_set(e, CALA_INTEGRITY, "%s: the object has %" PRIu64
 		    " bytes, %" PRIu64 " were sent", str_q(u->key), o.size,
@@ -485,7 +497,8 @@ ambiguous(const struct s3_req *r, const struct err *e, unsigned try)
 		return try == 0;
 	return strcmp(code, "NoSuchUpload") == 0 ||
 	    (r->call.status == 404 && code[0] == '\0') ||
-	    (r->call.status == 412 && try > 0);
+	    /* also at once: libcurl itself sends again on a dead connection */
+	    r->call.status == 412;
 }
 
 static int
@@ -525,6 +538,27 @@ complete_once(struct upload *u, struct lines *l, struct buf *text,
 	return ret;
 }
 
+/*
+ * A part whose ETag was no MD5 of it came before any that was: what passed for
+ * the store's own way is a damaged part.
+ */
+static int
+parts_agree(const struct upload *u, struct err *e)
+{
+	unsigned char md[16];
+	unsigned i;
+
+	if (u->etags != MD5_YES || u->sum != S3_SUM_MD5)
+		return 0;
+	for (i = 0; i < u->parts; i++)
+		if (u->done[i].has_sum && attr_etag(u->done[i].etag, md) &&
+		    memcmp(md, u->done[i].sum, sizeof(md)) != 0)
+			return err_set(e, CALA_INTEGRITY, "%s: part %u: the "
+			    "store's ETag %s is not the MD5 of what was sent",
+			    str_q(u->key), i + 1, str_q(u->done[i].etag));
+	return 0;
+}
+
 /* What was stored is damaged, and it is ours: it must not stay. */
 static void
 remove_damaged(struct upload *u)
@@ -552,6 +586,8 @@ upload_complete(struct upload *u, struct err *e)
 
 	buf_init(&text, COMPLETE_MAX);
 	buf_init(&crc, 64);
+	if (parts_agree(u, e) == -1)
+		goto out;
 	if (u->o->only_new && !u->s->provider->conditional) {
 		if (s3_head(u->s, u->key, &there, e) == 0) {
 			err_set(e, CALA_EXISTS, "%s is there by now",
@@ -580,7 +616,7 @@ upload_complete(struct upload *u, struct err *e)
 			goto out;
 		if (try == COMPLETE_TRIES)
 			goto out;
-		if ((ret = reconcile(u, since, e)) == -1)
+		if ((ret = reconcile(u, &r, since, e)) == -1)
 			goto out;
 		if (ret == 1 && nap(s3_pause(S3_THROTTLE, try, 0), e) == -1) {
 			ret = -1;
@@ -633,8 +669,9 @@ upload_drop(struct upload *u)
 			break;
 		/* a part that was on its way may have come after it */
 		err_clear(&e);
-		if (list_parts(u, &l, true, deadline, &e) != 0)
+		if (list_parts(u, &l, true, deadline, &e) != 0 || l.any == 0)
 			break;
+		ret = err_set(&e, CALA_FAIL, "parts of it come back");
 	}
 	if (ret == 0) {
 		log_step(u->s->log, "%s: upload aborted", str_q(u->key));

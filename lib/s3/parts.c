@@ -76,10 +76,11 @@ sum_line(const struct sending *g, struct lines *l, struct err *e)
 /*
  * Does the store say what we say?  0; 1: something is wrong, send it again.
  * An ETag that is no MD5 is the store's own business, but only where the
- * checksum that went along proves the same, and only if none ever was one.
+ * checksum that went along proves the same, only if none ever was one, and not
+ * at the first sight (first): a damaged part looks the same.
  */
 static int
-compare(struct sending *g, struct err *e)
+compare(struct sending *g, bool first, struct err *e)
 {
 	struct upload *u = g->u;
 	const char *etag = g->r.call.etag;
@@ -108,7 +109,7 @@ compare(struct sending *g, struct err *e)
 	pthread_mutex_lock(&u->mu);
 	if (memcmp(md, g->sum, sizeof(md)) == 0) {
 		u->etags = MD5_YES;
-	} else if (u->etags == MD5_YES) {
+	} else if (u->etags == MD5_YES || first) {
 		ret = 1;
 	} else if (u->etags == MD5_UNKNOWN) {
 		u->etags = MD5_NO;
@@ -192,7 +193,7 @@ send_one(struct sending *g, const struct lines *base, struct err *e)
 			}
 			goto out;
 		}
-		if (compare(g, e) == 0)
+		if (compare(g, tries == 0, e) == 0)
 			break;
 		if (++tries == TRIES)
 			goto out;

@@ -282,6 +282,20 @@ on_body(char *p, size_t size, size_t n, void *arg)
 	return len;
 }
 
+/* Seconds without progress, before and after the answer begins. */
+static unsigned
+patience(const struct wire *w, bool sent, bool answering)
+{
+	if (!sent || (answering && w->r->data))
+		return PATIENCE;
+	/* Complete sends a blank now and then while it works (s3.md 2.4) */
+	if (answering)
+		return PATIENCE_ANSWER;
+	if (w->s->t->answer != 0)
+		return w->s->t->answer;
+	return w->total > 0 ? PATIENCE_ANSWER : PATIENCE;
+}
+
 static int
 on_progress(void *arg, curl_off_t dt, curl_off_t dn, curl_off_t ut,
     curl_off_t un)
@@ -301,8 +315,7 @@ on_progress(void *arg, curl_off_t dt, curl_off_t dn, curl_off_t ut,
 		w->marked = moved;
 		w->mark = now;
 	}
-	if (now - w->mark > (w->total > 0 && sent ? PATIENCE_ANSWER :
-	    PATIENCE)) {
+	if (now - w->mark > patience(w, sent, dn > 0)) {
 		w->why = "stalled";
 		return 1;
 	}

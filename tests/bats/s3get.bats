@@ -217,6 +217,41 @@ get() {
 	[ "$status" -eq 14 ] || cmp out in2
 }
 
+@test "-o does not continue with another generation where If-Match is ignored" {
+	begin $((64 * MIB))
+	s3_fault stall op=GetObject when=response after=1000 nth=5 count=0
+	cala-s3get -c c k -o out 2>err &
+	pid=$!
+	until [ "$(stat -c %s out.part 2>/dev/null || echo 0)" -ge \
+	    $((20 * MIB)) ]; do
+		sleep 0.05
+	done
+	kill -KILL $pid
+	wait $pid || true
+	s3_do clear
+	s3_do set no_if_match=true
+	head -c $((64 * MIB)) /dev/urandom >in2
+	s3_do put bucket=bkt key=k file="$PWD/in2"
+	get k --no-verify -o out
+	cmp out in2
+	# And what is asked for by its ETag is that, or an error.
+	s3_fails 15 get k --if-match '"00000000000000000000000000000000"'
+	etag=$(s3_do about bucket=bkt key=k | jq -r .etag)
+	get k --if-match "\"$etag\"" | cmp - in2
+	get k --if-match "$etag" | cmp - in2
+	s3_sound
+}
+
+@test "-o does not continue what --if-match does not mean" {
+	begin $((20 * MIB))
+	head -c $((16 * MIB)) /dev/zero >out.part
+	printf '0 "11111111111111111111111111111111"' >out.part.etag
+	etag=$(s3_do about bucket=bkt key=k | jq -r .etag)
+	get k --if-match "\"$etag\"" -o out
+	cmp out in
+	[ "$(s3_count op=GetObject status=412)" = 0 ]
+}
+
 @test "a reader that stops ends it quietly" {
 	begin $((40 * MIB))
 	run bash -c 'cala-s3get -c c k 2>err | head -c 100 >/dev/null

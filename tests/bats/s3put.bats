@@ -226,6 +226,10 @@ virtual" ]
 	s3_do about bucket=bkt key=k | jq -e '.sse == {
 		"x-amz-server-side-encryption": "aws:kms",
 		"x-amz-server-side-encryption-aws-kms-key-id": "key-1"}'
+	s3_conf cala.conf 'sse = aws:kms:dsse'
+	put twice <<<x
+	s3_do about bucket=bkt key=twice |
+		jq -e '.sse["x-amz-server-side-encryption"] == "aws:kms:dsse"'
 	s3_sound
 }
 

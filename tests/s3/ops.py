@@ -248,7 +248,8 @@ class Ops(lists.Lists):
         if named and named not in sums:
             raise Refused(400, "InvalidRequest", f"Checksum Type mismatch"
                           f" occurred, expected checksum Type: {named}")
-        md5 = h.get("content-md5")
+        md5 = None if self.settings["no_content_md5"] else \
+            h.get("content-md5")
         if md5 is not None and not re.match(r"[A-Za-z0-9+/]{22}==$", md5):
             raise Refused(400, "InvalidDigest",
                           "The Content-MD5 you specified is not valid.")
