@@ -21,6 +21,8 @@ content_read(struct content *c, void *p, size_t n, struct err *e)
 	if ((k = c->ops->read(c, p, n, e)) == -1)
 		return -1;
 	c->pos += (uint64_t)k;
+	if (c->seen != NULL)
+		*c->seen += (uint64_t)k;
 	return k;
 }
 
@@ -51,6 +53,8 @@ content_skip(struct content *c, uint64_t n, struct err *e)
 	if (c->ops->skip(c, n, e) == -1)
 		return -1;
 	c->pos += n;
+	if (c->seen != NULL)
+		*c->seen += n;
 	return 0;
 }
 
@@ -175,6 +179,27 @@ enter(struct trail *t, const char *path, struct err *e)
 	return buf_failed(&t->path, e);
 }
 
+/* A large file is told while it goes, and whatever was read of it, once. */
+static int
+put(struct writer *w, const struct entry *en, struct content *c,
+    struct tally *t, struct err *e)
+{
+	uint64_t bytes;
+	int ret;
+
+	if (t == NULL)
+		return writer_put(w, en, c, e);
+	bytes = t->bytes + en->size;
+	if (c != NULL)
+		c->seen = &t->bytes;
+	ret = writer_put(w, en, c, e);
+	if (c != NULL)
+		c->seen = NULL;
+	if (ret == 0)
+		t->bytes = bytes;
+	return ret;
+}
+
 int
 pump(struct reader *r, struct writer *w, struct tally *t, struct err *e)
 {
@@ -196,10 +221,8 @@ pump(struct reader *r, struct writer *w, struct tally *t, struct err *e)
 			t->entries++;
 			t->files += en->type != ENTRY_DIR;
 		}
-		if (writer_put(w, en, c, e) == -1)
+		if (put(w, en, c, t, e) == -1)
 			goto out;
-		if (t != NULL)
-			t->bytes += en->size;
 	}
 	if (got == -1 || (leaves && leave_to(w, &open, NULL, e) == -1))
 		goto out;

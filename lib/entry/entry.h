@@ -95,6 +95,7 @@ struct content {
 	const struct content_ops *ops;
 	uint64_t size;
 	uint64_t pos;
+	_Atomic uint64_t *seen; /* the pump's: grows as bytes go; else NULL */
 };
 
 /*

@@ -128,6 +128,7 @@ pack_mem(struct buf *out, const struct archive_write *how, unsigned files,
 		en.mode = 0640;
 		en.size = size;
 		en.uid = 1000 + i % 7;
+		memset(&m, 0, sizeof(m));
 		m.c.ops = &cops;
 		m.c.size = size;
 		m.c.pos = 0;

@@ -156,12 +156,95 @@ leaves(void **state)
 	assert_true(n.entries == 3 && n.files == 1);
 }
 
+/* One file of 100 bytes, of which the writer reads 40 and passes over 30. */
+struct one {
+	struct reader r;
+	struct content c;
+	struct entry en;
+	bool given;
+};
+
+static ssize_t
+one_read(struct content *c, void *p, size_t n, struct err *e)
+{
+	(void)c, (void)e;
+	memset(p, 'x', n);
+	return (ssize_t)n;
+}
+
+static int
+one_skip(struct content *c, uint64_t n, struct err *e)
+{
+	(void)c, (void)n, (void)e;
+	return 0;
+}
+
+static int
+one_next(struct reader *r, const struct entry **en, struct content **c,
+    struct err *e)
+{
+	struct one *o = (struct one *)r;
+
+	(void)e;
+	*en = &o->en;
+	*c = &o->c;
+	return o->given ? 0 : (o->given = true);
+}
+
+struct half {
+	struct writer w;
+	struct tally *t;
+	uint64_t seen[3];
+};
+
+static int
+half_put(struct writer *w, const struct entry *en, struct content *c,
+    struct err *e)
+{
+	struct half *h = (struct half *)w;
+	char p[40];
+
+	(void)en;
+	h->seen[0] = h->t->bytes;
+	assert_int_equal(content_full(c, p, sizeof(p), e), 40);
+	h->seen[1] = h->t->bytes;
+	assert_int_equal(content_skip(c, 30, e), 0);
+	h->seen[2] = h->t->bytes;
+	return 0;
+}
+
+/* Who asks in the middle of a file is told where it is. */
+static void
+tallied(void **state)
+{
+	static const struct content_ops cops = { one_read, one_skip, NULL };
+	static const struct reader_ops rops = { one_next, NULL };
+	static const struct writer_ops wops =
+	    { half_put, NULL, NULL, NULL, NULL };
+	struct one o = { .r = { &rops, READER_ORDERED },
+	    .c = { .ops = &cops, .size = 100 },
+	    .en = { .type = ENTRY_FILE, .path = "f", .size = 100 } };
+	struct half h = { .w = { &wops, false, false } };
+	struct err e = ERR_INIT;
+	struct tally n;
+
+	(void)state;
+	memset(&n, 0, sizeof(n));
+	n.bytes = 1000;
+	h.t = &n;
+	assert_ok(pump(&o.r, &h.w, &n, &e), &e);
+	assert_true(h.seen[0] == 1000 && h.seen[1] == 1040 &&
+	    h.seen[2] == 1070);
+	assert_true(n.bytes == 1100 && n.files == 1);
+	assert_null(o.c.seen);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(paths), cmocka_unit_test(shown),
-		cmocka_unit_test(leaves),
+		cmocka_unit_test(leaves), cmocka_unit_test(tallied),
 	};
 
 	return cmocka_run_group_tests_name("entry", tests, NULL, NULL);

@@ -111,7 +111,7 @@ static const struct content_ops made_ops = { made_read, made_skip, NULL };
 static void
 put(struct writer *w, struct entry *en, unsigned seed)
 {
-	struct made m = { { &made_ops, en->size, 0 }, seed };
+	struct made m = { { .ops = &made_ops, .size = en->size }, seed };
 	struct err e = ERR_INIT;
 
 	assert_ok(writer_put(w, en, en->type == ENTRY_FILE ? &m.c : NULL,
