@@ -178,7 +178,8 @@ conf_server(const struct conf *c, const char *q, struct conf_server *out,
 	if (f.n == 0) {
 		err_set(e, CALA_NOTFOUND, "no server '%s'", str_q(q));
 		return err_hint(e, "it needs a [server] section or a directory "
-		    "%s/UUID", str_q(conf_volumes(c)));
+		    "%s/UUID; of one that is gone, backups are found by its "
+		    "UUID, which 'cala list' shows", str_q(conf_volumes(c)));
 	}
 	if (f.n > 1)
 		return err_set(e, CALA_USAGE,
@@ -251,9 +252,11 @@ conf_resolve(const struct conf *c, const struct conf_server *s,
 {
 	const struct conf_section *node = NULL, *location = NULL;
 	const char *where = NULL, *name;
+	/* Of a server that only its backups know there is but a UUID. */
+	const char *server = s->name != NULL ? s->name : s->uuid;
 
 	memset(out, 0, sizeof(*out));
-	if (level(c, "server", s->section, s->name, log, out, e))
+	if (level(c, "server", s->section, server, log, out, e))
 		goto decided;
 	if (s->node == NULL) {
 		if (log != NULL)
@@ -282,11 +285,11 @@ conf_resolve(const struct conf *c, const struct conf_server *s,
 		goto decided;
 none:
 	err_set(e, CALA_UNASSIGNED, "server '%s': no configuration is assigned "
-	    "to it, its node%s%s%s or its location", str_q(s->name),
+	    "to it, its node%s%s%s or its location", str_q(server),
 	    s->node != NULL ? " '" : "", s->node != NULL ? str_q(s->node) : "",
 	    s->node != NULL ? "'" : "");
-	return err_hint(e, "cala-config assign NAME server %s",
-	    str_q(s->name));
+	return s->path == NULL ? err_hint(e, "say which with -c") :
+	    err_hint(e, "cala-config assign NAME server %s", str_q(server));
 decided:
 	return e->code != 0 ? -1 : 0;
 }

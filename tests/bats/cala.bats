@@ -225,6 +225,31 @@ stored() {
 	[ "$status" -eq 10 ]
 }
 
+@test "the node is lost: storage alone, servers by the UUID that list shows" {
+	id=$(cala backup survival -c local)
+	sed -n '/^\[configuration "local"/,/^$/p' cala.conf >new
+	rm -r srv run
+	mkdir run
+	chmod 600 new
+	mv new cala.conf
+	server=$(cala list | cut -f 1)
+	for verb in "restore $server latest --to out" "cat $server latest file" \
+		"status $server" "prune $server --keep-last 1" \
+		"delete $server oldest"; do
+		run --separate-stderr cala $verb
+		[ "$status" -eq 21 ]
+		[[ $stderr == *"server '$server': no configuration"* ]]
+		[[ $stderr == *"hint: say which with -c"* ]]
+	done
+	run --separate-stderr cala restore survival "$id" --to out
+	[ "$status" -eq 10 ]
+	[[ $stderr == *"'cala list' shows"* ]]
+	cala restore "$server" latest --to out -c local
+	[ "$(cat out/file)" = hello ]
+	cala restore "$server" "$id" --to again
+	[ "$(cat again/file)" = hello ]
+}
+
 @test "a driver that isn't there costs no hook and is 127" {
 	conf "pre-backup = /bin/sh -c \"echo ran >$PWD/ran\""
 	sed -i 's/disk = toy.*/disk = nonesuch/' cala.conf
