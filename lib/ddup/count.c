@@ -48,6 +48,29 @@ struct one {
 	struct archive *a;
 };
 
+/*
+ * The index has lost the chunk, this archive's own map has not.  It gets the id
+ * back by which the archive calls it, unless that means another one by now.
+ */
+static int
+mend(struct count *c, uint64_t id, const unsigned char *hash, uint32_t *ref,
+    struct err *e)
+{
+	struct index *ix = &c->r->ix;
+
+	if (!c->mend || !chunk_there(c->r, hash))
+		return 0;
+	if (id > INDEX_ID_MAX || index_id(ix, id) != INDEX_NONE)
+		id = ix->next_id;
+	if (index_add(ix, hash, ref, e) == -1 ||
+	    index_give(ix, *ref, id, e) == -1)
+		return -1;
+	if (id >= ix->next_id)
+		ix->next_id = id + 1;
+	c->added++;
+	return 0;
+}
+
 static int
 id_used(void *arg, uint64_t id, struct err *e)
 {
@@ -56,6 +79,7 @@ id_used(void *arg, uint64_t id, struct err *e)
 	struct index *ix = &c->r->ix;
 	unsigned char hash[DDUP_HASH];
 	uint32_t ref, len;
+	bool told = false;
 
 	if (id > c->top)
 		c->top = id;
@@ -64,22 +88,21 @@ id_used(void *arg, uint64_t id, struct err *e)
 		ref = index_id(ix, id);
 	} else {
 		ref = INDEX_NONE;
-		if (archive_chunk(o->a, id, hash, &len)) {
+		if ((told = archive_chunk(o->a, id, hash, &len))) {
 			ref = index_find(ix, hash);
 			/* Two ids of one chunk: the one that it names. */
 			while (ref != INDEX_NONE &&
 			    index_get_id(ix, ref) != id &&
 			    index_again(ix, ref) != INDEX_NONE)
 				ref = index_again(ix, ref);
-			if (ref == INDEX_NONE && c->mend) {
-				if (index_add(ix, hash, &ref, e) == -1)
-					return -1;
-				c->added++;
-			}
+			if (ref == INDEX_NONE &&
+			    mend(c, id, hash, &ref, e) == -1)
+				return -1;
 		}
 	}
 	if (ref == INDEX_NONE) {
 		c->unknown++;
+		c->unmapped += !told;
 		return 0;
 	}
 	if (count_room(c, ref, e) == -1)
@@ -148,4 +171,10 @@ count_apply(struct count *c)
 		changed++;
 	}
 	return changed;
+}
+
+bool
+count_doubt(const struct count *c)
+{
+	return c->unreadable > 0 || c->unmapped > 0;
 }

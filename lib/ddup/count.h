@@ -16,10 +16,12 @@ struct count {
 	uint32_t *refs;                 /* by reference */
 	size_t room;
 	uint64_t archives, unreadable;  /* looked at; not to be read */
-	uint64_t unknown;               /* uses of ids that nothing maps */
+	uint64_t unknown;               /* uses of chunks not in the index */
+	uint64_t unmapped;              /* of them: nothing tells their hash */
 	uint64_t added;                 /* chunks that only a map knew */
 	uint64_t top;                   /* highest id in any archive */
-	bool mend;                      /* add those to the index */
+	bool mend;                      /* add those to the index, where they
+					 * have a file */
 };
 
 /*
@@ -29,16 +31,20 @@ struct count {
  *   and counted.
  * count_apply(c): the counts into the index: exact when everything could be
  *   read, else only where they rise.  Returns how many changed.
+ * count_doubt(c): is there a backup that can't be read, or that has ids which
+ *   nothing explains?  Then a chunk without references may be one of its.
  */
 void count_init(struct count *, struct ddup *, bool);
 void count_fini(struct count *);
 int  count_one(struct count *, struct archive *, struct err *);
 int  count_all(struct count *, struct err *);
 uint64_t count_apply(struct count *);
+bool count_doubt(const struct count *);
 
 /*
  * care_recount(r, c, &changed, e): count_all and count_apply; when everything
- * could be read, the index is ours again.
+ * could be read, the index is ours again.  c mends: another program that wrote
+ * its old copy over the index has forgotten chunks that backups use.
  * care_bury(r, &n, e): take all chunks without references out of the index, save
  * it, and then remove their files, n of them.
  */

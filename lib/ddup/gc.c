@@ -22,7 +22,8 @@ enum { DAY = 24 * 3600, HOUR = 3600 };
 struct gc {
 	struct ddup *r;
 	const struct care_say *say;
-	bool dry, keep;                 /* keep: an archive can't be read */
+	bool dry;
+	bool keep;                      /* nobody knows what may go */
 	time_t now;
 	uint64_t orphans, orphan_bytes, temps, young;
 };
@@ -132,17 +133,25 @@ collect(struct gc *g, struct count *c, struct err *e)
 
 	if (care_recount(g->r, c, &changed, e) == -1)
 		return -1;
-	g->keep = c->unreadable > 0;
+	g->keep = count_doubt(c);
 	say(g->say, "ok: %" PRIu64 " backups use %u chunks", c->archives,
 	    ix->n);
 	if (changed > 0)
 		say(g->say, "%s the counts of %" PRIu64 " chunks", g->dry ?
 		    "would correct" : "corrected", changed);
+	if (c->added > 0)
+		say(g->say, "%s %" PRIu64 " chunks that the index had "
+		    "forgotten: another program has written an old copy of "
+		    "it", g->dry ? "would correct" : "corrected", c->added);
 	if (c->unknown > 0)
-		say(g->say, "damaged: backups refer %" PRIu64 " times to "
-		    "chunks that the index does not know; verify tells which",
+		log_warn(g->r->log, "damaged: backups refer %" PRIu64
+		    " times to chunks that are not there; verify tells which",
 		    c->unknown);
-	if (g->keep)
+	if (c->unmapped > 0)
+		say(g->say, "damaged: nothing tells what %" PRIu64 " ids in "
+		    "backups mean: no chunk is removed while these backups "
+		    "are there", c->unmapped);
+	if (c->unreadable > 0)
 		say(g->say, "damaged: %" PRIu64 " backups can't be read: "
 		    "their chunks can't be told, so none is removed",
 		    c->unreadable);
@@ -187,13 +196,12 @@ ddup_gc(struct ddup *r, bool dry, const struct care_say *s, struct err *e)
 	if (repo_index_write(r, e) == -1 ||
 	    (lock = repo_lock_index(r, FOREIGN_DESTROY, e)) == -1)
 		return -1;
-	count_init(&c, r, false);
+	count_init(&c, r, true);
 	ret = collect(&g, &c, e);
 	count_fini(&c);
 	repo_unlock_index(r, lock);
 	return ret;
 }
-
 
 static int
 add_file(void *arg, const struct chunk_file *f, struct err *e)

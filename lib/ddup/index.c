@@ -254,6 +254,23 @@ index_ids(struct index *ix, struct err *e)
 	return twice;
 }
 
+int
+index_give(struct index *ix, uint32_t ref, uint64_t id, struct err *e)
+{
+	uint32_t k;
+
+	index_set_id(ix, ref, id);
+	if (ix->ascending && (ref == 0 || index_get_id(ix, ref - 1) < id))
+		return 0;
+	if (ix->ascending || ix->id_mask - ix->id_mask / 8 <= ix->n)
+		return index_ids(ix, e) == -1 ? -1 : 0;
+	for (k = mix(ix->seed, id) & ix->id_mask; ix->by_id[k] != 0;
+	    k = (k + 1) & ix->id_mask)
+		;
+	ix->by_id[k] = ref + 1;
+	return 0;
+}
+
 uint32_t
 index_id(const struct index *ix, uint64_t id)
 {

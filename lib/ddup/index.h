@@ -38,6 +38,9 @@ enum {
 	INDEX_LEN = (1 << 25) - 1
 };
 
+/* The highest id: a member has 40 bits for it. */
+#define INDEX_ID_MAX (((uint64_t)1 << 40) - 1)
+
 /* Which file it was: what another program would have to change. */
 struct index_file {
 	dev_t dev;
@@ -109,8 +112,11 @@ int index_add(struct index *, const unsigned char *, uint32_t *,
 /*
  * index_ids(ix, e): make ids searchable: 0; 1 when two chunks have one id.
  * index_id(ix, id): the reference with that id, or INDEX_NONE; after index_ids.
+ * index_give(ix, ref, id, e): the id, which no other has, to the reference that
+ * was added last; it can be searched at once.
  */
 int index_ids(struct index *, struct err *);
+int index_give(struct index *, uint32_t, uint64_t, struct err *);
 uint32_t index_id(const struct index *, uint64_t);
 
 /* Members of a chunk. */

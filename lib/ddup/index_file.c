@@ -17,7 +17,6 @@
 #include "ddup/stream.h"
 
 #define INFLATED_MAX ((uint64_t)1 << 36)
-#define ID_MAX (((uint64_t)1 << 40) - 1)
 
 enum { HEADER = 32, LEVEL = 0 };        /* hashes don't compress */
 
@@ -98,7 +97,7 @@ get_entries(struct index *ix, struct dstream *d, uint64_t n, bool again,
 		    dstream_varint(d, &id, e) == -1 ||
 		    dstream_varint(d, &refs, e) == -1)
 			return -1;
-		if (id == 0 || id > ID_MAX)
+		if (id == 0 || id > INDEX_ID_MAX)
 			return err_set(e, CALA_INTEGRITY,
 			    "a chunk has the id %" PRIu64, id);
 		if (refs > INDEX_MANY)

@@ -153,10 +153,10 @@ finish_deletion(struct ddup *r, struct err *e)
 	log_step(r->log, "finishing a deletion that was interrupted");
 	if ((lock = repo_lock_index(r, FOREIGN_DESTROY, e)) == -1)
 		return -1;
-	count_init(&c, r, false);
+	count_init(&c, r, true);
 	if (care_recount(r, &c, &changed, e) == -1)
 		goto out;
-	if ((c.unreadable > 0 ? save(r, e) : care_bury(r, &n, e)) == -1)
+	if ((count_doubt(&c) ? save(r, e) : care_bury(r, &n, e)) == -1)
 		goto out;
 	ret = leftovers(r, ".cala-deleted", unlink_one, e);
 	if (ret == 0 && fsync(r->archives) == -1)
@@ -211,7 +211,7 @@ remove_locked(struct ddup *r, const char *name, struct err *e)
 
 	name_archive(file, name);
 	name_deleted(deleted, name);
-	count_init(&all, r, false);
+	count_init(&all, r, true);
 	count_init(&c, r, false);
 	/* Somebody else's counts may be too low, and theirs is not our word. */
 	if (r->foreign) {

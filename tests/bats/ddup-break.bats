@@ -1,0 +1,76 @@
+# The disk ddup-bak: what must not be lost, and must not be believed.
+
+load common
+load ddup
+
+@test "an index that another program wrote over with its old copy costs no chunk" {
+	repo
+	small t
+	put t $U2
+	cp "$R/chunks/index" old
+	head -c 2000000 /dev/urandom >t/new
+	put t $U
+	cp old "$R/chunks/index"
+	find "$R/chunks" -name '*.chunk' -exec touch -d '3 days ago' {} +
+	d verify -b $U --read-data
+	d gc -n | grep forgotten
+	d gc | grep forgotten
+	d verify -b $U --read-data
+	whole t $U
+	healthy
+	# What the index had forgotten is counted: the other's end takes nothing.
+	put t $U3
+	d rm -b $U3
+	d rm -b $U2
+	d verify -b $U --read-data
+	whole t $U
+	d rm -b $U
+	[ -z "$(chunks)" ]
+}
+
+@test "an id that another program gave away again is not taken for ours" {
+	repo
+	small t
+	put t $U2
+	cp "$R/chunks/index" old
+	cp -r t t2
+	head -c 2000000 /dev/urandom >t/new
+	put t $U
+	mv "$R/archives/$U.ddup" kept
+	mv "$R/archives/$U.json" kept.json
+	# The same ids now mean other chunks.
+	cp old "$R/chunks/index"
+	head -c 2000000 /dev/urandom >t2/new
+	put t2 $U3
+	mv kept "$R/archives/$U.ddup"
+	mv kept.json "$R/archives/$U.json"
+	rm "$R/cala-state"
+	d gc | grep forgotten
+	for u in $U $U2 $U3; do
+		d verify -b $u --read-data
+	done
+	whole t $U
+	whole t2 $U3
+	healthy
+}
+
+@test "chunk files stay while a backup has ids that nothing explains" {
+	vector rust-sample
+	rm "$R/chunks/index"
+	d rebuild >said
+	grep 'nothing explains' said
+	# One more, that may be what such an id once meant.
+	f=$R/chunks/c7/1b/05fd1d1c7bf7e928ff18e58db5193e9316416cc26ba9cc9094da80d7011e.chunk
+	mkdir -p "${f%/*}"
+	printf '\0hello world\n' >"$f"
+	touch -d '3 days ago' "$f"
+	run --separate-stderr d gc
+	[ "$status" -eq 3 ]
+	[[ $stderr == *"not there"* ]]
+	[ -e "$f" ]
+	for u in $U $U2 $U3; do
+		d rm -b $u
+	done
+	d gc
+	[ ! -e "$f" ]
+}
