@@ -11,7 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <openssl/evp.h>
+
 #include "base/bytes.h"
+#include "base/code.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/str.h"
@@ -98,6 +101,36 @@ ext_sound(const struct archive *a, uint64_t off, uint64_t len,
 	ret = memcmp(md, want, sizeof(md)) == 0;
 out:
 	blake2b_free(h);
+	free(buf);
+	return ret;
+}
+
+int
+archive_sum(const struct archive *a, char out[64], struct err *e)
+{
+	unsigned char md[20], *buf = malloc(65536);
+	EVP_MD_CTX *h = EVP_MD_CTX_new();
+	uint64_t off = 0;
+	int len, ret = -1;
+	size_t n;
+
+	if (buf == NULL || h == NULL ||
+	    EVP_DigestInit_ex(h, EVP_sha1(), NULL) != 1) {
+		err_set(e, CALA_FAIL, "no SHA-1");
+		goto out;
+	}
+	for (; off < a->size; off += n) {
+		n = a->size - off < 65536 ? (size_t)(a->size - off) : 65536;
+		if (read_at(a, buf, n, off, e) == -1)
+			goto out;
+		EVP_DigestUpdate(h, buf, n);
+	}
+	EVP_DigestFinal_ex(h, md, NULL);
+	len = snprintf(out, 64, "%" PRIu64 "-", a->size);
+	hex_put(md, sizeof(md), out + len);
+	ret = 0;
+out:
+	EVP_MD_CTX_free(h);
 	free(buf);
 	return ret;
 }
@@ -233,6 +266,35 @@ archive_open(struct archive *a, struct ddup *r, const char *name,
 		return err_set(e, CALA_NOTFOUND, "no backup %s", str_q(name));
 	name_archive(file, name);
 	return archive_open_at(a, r, r->archives, file, e);
+}
+
+int
+ddup_sound(struct ddup *r, const char *name, const char *want, struct err *e)
+{
+	struct archive a = { .r = r, .fd = -1 };
+	struct stat st;
+	char sum[64];
+	int ret = -1;
+
+	if (!ddup_name_ok(name))
+		return err_set(e, CALA_USAGE, "'%s' is no name for an "
+		    "archive", str_q(name));
+	name_archive(a.name, name);
+	a.fd = openat(r->archives, a.name, O_RDONLY | O_NOFOLLOW |
+	    O_NONBLOCK | O_CLOEXEC);
+	if (a.fd == -1 || fstat(a.fd, &st) == -1) {
+		err_sys(e, "%s", str_q(a.name));
+		goto out;
+	}
+	a.size = (uint64_t)st.st_size;
+	if (archive_sum(&a, sum, e) == -1)
+		goto out;
+	ret = strcmp(sum, want) == 0 ? 0 : err_set(e, CALA_INTEGRITY,
+	    "%s: its checksum is not the record's: %s, not %s", a.name, sum,
+	    str_q(want));
+out:
+	archive_close(&a);
+	return ret;
 }
 
 bool

@@ -64,6 +64,13 @@ int  archive_open_at(struct archive *, struct ddup *, int, const char *,
 void archive_close(struct archive *);
 
 /*
+ * archive_sum(a, out, e): Wings' ddup-sha1 of the file, LENGTH-HEX, with NUL into
+ * out[64].  Nothing else covers the entries: a flipped bit of them may well read
+ * as another name, mode or time.
+ */
+int archive_sum(const struct archive *, char [64], struct err *);
+
+/*
  * archive_chunk(a, id, hash, &len): what id stands for; len 0: unknown.  false
  * when nothing says.
  */

@@ -103,6 +103,12 @@ bool ddup_name_ok(const char *);
 int  ddup_exists(const struct ddup *, const char *, struct err *);
 
 /*
+ * ddup_sound(r, name, want, e): is the archive's file the one that had the
+ * checksum want (ddup_sum.checksum)?  0, or -1: CALA_INTEGRITY.
+ */
+int  ddup_sound(struct ddup *, const char *, const char *, struct err *);
+
+/*
  * Chunks.  A reference (uint32_t) stands for a chunk as long as the repository
  * is open; ids are given at commit.  All three may be called by many threads
  * at once.

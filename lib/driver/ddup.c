@@ -79,6 +79,42 @@ ddup_record(struct driver_call *call, struct ddup *r, const char *uuid,
 	    foreign(call, r, uuid, rec, e);
 }
 
+int
+ddup_proven(struct driver_call *call, struct ddup *r,
+    const struct record *rec, struct err *e)
+{
+	if (rec->sum_type == NULL || rec->sum_value == NULL ||
+	    strcmp(rec->sum_type, "ddup-sha1") != 0)
+		return 1;
+	return ddup_sound(r, call->backup, rec->sum_value, e);
+}
+
+/*
+ * Before anything is read of it: deflate alone does not notice a flipped bit in
+ * a name or a mode.
+ */
+static int
+sound(struct driver_call *call, struct ddup *r, struct err *e)
+{
+	struct err why = ERR_INIT;
+	struct record rec;
+	int ret;
+
+	/* A record that can't be read was complained of when it was found. */
+	if (beside_get(ddup_archives(r), call->backup, &rec, &why) != 1)
+		return 0;
+	ret = ddup_proven(call, r, &rec, e);
+	record_fini(&rec);
+	if (ret != -1 || e->code != CALA_INTEGRITY)
+		return ret == -1 ? -1 : 0;
+	if (call->no_check) {
+		log_warn(call->log, "%s", e->msg);
+		err_clear(e);
+		return 0;
+	}
+	return err_hint(e, "--no-check reads what is left of it");
+}
+
 struct listing {
 	struct driver_call *call;
 	struct ddup *r;
@@ -282,6 +318,7 @@ open_tree(struct driver_call *call, struct tree **out, struct err *e)
 	b->t.ops = &branch_ops;
 	how_to_read(call, &how);
 	if (ddup_start(call, DDUP_SHARE, false, false, &b->r, e) == -1 ||
+	    sound(call, b->r, e) == -1 ||
 	    (b->in = ddup_tree(b->r, call->backup, &how, e)) == NULL) {
 		branch_close(&b->t);
 		return -1;
@@ -326,6 +363,7 @@ open_reader(struct driver_call *call, struct reader **out, struct err *e)
 	f->r.ops = &flow_ops;
 	how_to_read(call, &how);
 	if (ddup_start(call, DDUP_SHARE, false, false, &f->repo, e) == -1 ||
+	    sound(call, f->repo, e) == -1 ||
 	    (f->in = ddup_reader(f->repo, call->backup, call->paths,
 	    call->npaths, &how, e)) == NULL) {
 		flow_close(&f->r);

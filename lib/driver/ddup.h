@@ -27,6 +27,14 @@ int ddup_start(struct driver_call *, enum ddup_use, bool, bool,
 int ddup_record(struct driver_call *, struct ddup *, const char *,
     struct record *, struct err *);
 
+/*
+ * ddup_proven(call, r, rec, e): the backup's archive is the one that the record
+ * tells of: 0, or -1 with CALA_INTEGRITY.  1: the record (another program's)
+ * has no checksum.
+ */
+int ddup_proven(struct driver_call *, struct ddup *, const struct record *,
+    struct err *);
+
 /* ddup_put.c */
 int ddup_put_dir(struct driver_call *, struct err *);
 int ddup_put_stream(struct driver_call *, struct sink **, struct err *);

@@ -69,10 +69,16 @@ ddup_verify_one(struct driver_call *call, struct record *rec, struct err *e)
 	struct care_say s = { say, call };
 	struct ddup_seen seen;
 	struct ddup *r;
-	int ret = -1;
+	int proven, ret = -1;
 
 	if (ddup_start(call, DDUP_SHARE, false, false, &r, e) == -1)
 		return stored_failed(call, "open the repository", e);
+	if ((proven = ddup_proven(call, r, rec, e)) == -1) {
+		stored_failed(call, "compare with the record", e);
+		goto out;
+	}
+	driver_say(call, proven == 0 ? "ok: the archive's checksum is the "
+	    "record's" : "note: no checksum of the archive on record");
 	if (ddup_verify(r, call->backup, call->read_data ? call->percent : 0,
 	    call->jobs, &s, &seen, e) == -1) {
 		stored_failed(call, "verify", e);

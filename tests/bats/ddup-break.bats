@@ -74,3 +74,33 @@ load ddup
 	d gc
 	[ ! -e "$f" ]
 }
+
+@test "a flipped bit anywhere in an archive is found, and not restored" {
+	repo
+	small t
+	put t $U
+	f=$R/archives/$U.ddup
+	size=$(stat -c %s "$f")
+	cp "$f" whole.ddup
+	for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+		cp whole.ddup "$f"
+		# In the entries most of all: at the end, before the trailer.
+		at=$((size - 17 - i * 9))
+		byte=$(od -An -tu1 -j $at -N 1 "$f")
+		printf '%b' "\\x$(printf %x $((byte ^ (1 << i % 8))))" |
+			dd of="$f" bs=1 seek=$at conv=notrunc status=none
+		run d verify -b $U
+		[ "$status" -eq 14 ]
+		rm -rf out
+		mkdir out
+		run --separate-stderr d restore "$PWD/out" -b $U
+		[ "$status" -eq 14 ]
+		[[ $stderr == *--no-check* ]]
+		[ -z "$(ls -A out)" ]
+		run d cat -b $U server.properties
+		[ "$status" -eq 14 ]
+	done
+	cp whole.ddup "$f"
+	d verify -b $U
+	whole t $U
+}
