@@ -202,6 +202,18 @@ pull(struct content *c, void *p, size_t n, const char *path, struct err *e)
 	return 0;
 }
 
+/* 0: one damaged file does not end the run. */
+static int
+lost(struct extract *x, struct err *e)
+{
+	if (!x->how.go_on || e->code != CALA_INTEGRITY)
+		return -1;
+	log_warn(x->log, "%s; left out", e->msg);
+	err_clear(e);
+	x->lost++;
+	return 0;
+}
+
 /* Returns -1 only for what ends the run. */
 static int
 small(struct extract *x, struct dir *d, const struct entry *en,
@@ -225,7 +237,7 @@ small(struct extract *x, struct dir *d, const struct entry *en,
 	    en->path, e)) == -1 ||
 	    (ret = rate_take(x->rate, (size_t)en->size, e)) == -1)) {
 		file_free(f);
-		return -1;
+		return lost(x, e);
 	}
 	f->off = s->len;
 	s->len += (size_t)en->size;
@@ -325,7 +337,7 @@ large(struct extract *x, struct dir *d, const struct entry *en,
 	x_drop(f);
 	if (f->slots == 0)
 		file_free(f);
-	return ret;
+	return ret == -1 ? lost(x, e) : 0;
 }
 
 /* 1: something is there and may not be replaced. */
@@ -626,6 +638,7 @@ fs_writer_facts(struct writer *w, struct fs_extracted *f)
 	f->bytes = x->bytes;
 	f->kept = x->kept;
 	f->failed = x->failed;
+	f->lost = x->lost;
 }
 
 bool

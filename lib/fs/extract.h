@@ -21,6 +21,7 @@ struct fs_extracted {
 	uint64_t bytes;         /* logical, of the files made */
 	uint64_t kept;          /* left as they were: overwrite was off */
 	uint64_t failed;        /* entries that could not be made */
+	uint64_t lost;          /* files left out as damaged (go_on) */
 };
 void fs_writer_facts(struct writer *, struct fs_extracted *);
 

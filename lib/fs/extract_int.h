@@ -128,7 +128,7 @@ struct extract {
 	atomic_uint_fast64_t once[ONCES];
 	/* facts */
 	uint64_t entries, announced;
-	atomic_uint_fast64_t files, dirs, bytes, kept, failed;
+	atomic_uint_fast64_t files, dirs, bytes, kept, failed, lost;
 	bool *hit;
 	void (*watch)(void *, const struct entry *);
 	void *watch_arg;

@@ -72,6 +72,9 @@ struct fs_extract {
 	const char *const *paths;       /* only these and below; NULL: all */
 	size_t npaths;
 	bool dry_run;
+	bool go_on;                     /* leave out a file whose content is
+					 * damaged (CALA_INTEGRITY), say so,
+					 * and take the next */
 	bool in_place;                  /* no stage: the directory lives on when
 					 * we are killed, so leave a trace */
 };
