@@ -359,7 +359,9 @@ lost(struct feed *f, struct ffile *ff, struct piece *pc, struct err *e)
 		/* Not in the store is not "no such file" of who asked. */
 		if (e->code == CALA_NOTFOUND)
 			e->code = CALA_INTEGRITY;
-		return err_ctx(e, "%s", str_q(ff->path));
+		err_ctx(e, "%s", str_q(ff->path));
+		return e->code != CALA_INTEGRITY ? -1 : err_hint(e,
+		    "--no-check goes on, with zeros for what is lost");
 	}
 	return say_lost(f, ff, &pc->err);
 }

@@ -16,6 +16,7 @@
 #include "ddup/read.h"
 #include "driver/beside.h"
 #include "driver/local.h"
+#include "fs/extract.h"
 #include "fs/fs.h"
 
 enum { FILE_NAME = UUID_TEXT + 8 };
@@ -379,7 +380,8 @@ restore(struct driver_call *call, struct err *e)
 {
 	struct fs_extract how = { .jobs = call->jobs, .overwrite = true,
 	    .owners = geteuid() == 0, .xattrs = true, .sparse = true,
-	    .limit_write = call->limit_write };
+	    .limit_write = call->limit_write, .go_on = true };
+	struct fs_extracted made;
 	struct reader *in = NULL;
 	struct writer *w = NULL;
 	int dirfd, ret = -1;
@@ -390,6 +392,16 @@ restore(struct driver_call *call, struct err *e)
 	    (w = fs_writer(dirfd, &how, call->log, e)) != NULL &&
 	    pump(in, w, &call->tally, e) == 0)
 		ret = writer_commit(w, e);
+	if (ret == 0) {
+		fs_writer_facts(w, &made);
+		if (made.lost > 0) {
+			ret = err_set(e, CALA_INTEGRITY, "%ju files are "
+			    "damaged and were left out; all others are "
+			    "restored", (uintmax_t)made.lost);
+			err_hint(e, "--no-check restores what is left of "
+			    "them, too, with zeros for what is lost");
+		}
+	}
 	writer_free(w);
 	reader_close(in);
 	close(dirfd);

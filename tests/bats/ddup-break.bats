@@ -104,3 +104,35 @@ load ddup
 	d verify -b $U
 	whole t $U
 }
+
+@test "a damaged chunk costs its file, and the others are restored" {
+	repo
+	small t
+	mkdir t/z
+	head -c 200000 /dev/urandom >t/world/small
+	ln t/world/small t/world/small-too
+	seq 1 100 >t/z/last
+	put t $U
+	# One of several chunks of a large file, and the one of a small file.
+	f=$(find "$R/chunks" -name '*.chunk' -size +1000k | head -n 1)
+	g=$(find "$R/chunks" -name '*.chunk' -size -250k -size +180k | head -n 1)
+	printf 'XX' | dd of="$f" bs=1 seek=50000 conv=notrunc status=none
+	rm "$g"
+	mkdir out
+	run --separate-stderr d restore "$PWD/out" -b $U
+	[ "$status" -eq 14 ]
+	[[ $stderr == *"2 files are damaged"* ]]
+	[[ $stderr == *r.0.0.mca* ]]
+	[[ $stderr == *world/small* ]]
+	[ ! -e out/world/region/r.0.0.mca ]
+	[ ! -e out/world/small ]
+	[ -z "$(find out -name '.cala*')" ]
+	rm -rf t/world/region/r.0.0.mca t/world/small t/world/small-too
+	rm -f out/world/small-too
+	diff -r t out
+	[ "$(stat -c %y out/z)" = "$(stat -c %y t/z)" ]
+	# The whole of it is staged: nothing takes its place.
+	run --separate-stderr d get -b $U
+	[ "$status" -eq 14 ]
+	[[ $stderr == *--no-check* ]]
+}
