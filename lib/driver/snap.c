@@ -357,8 +357,15 @@ list_one(void *arg, const char *uuid, struct err *e)
 	struct record rec;
 	int ret = 0;
 
-	if (snap_record(l->s, uuid, &rec, e) == -1)
-		return -1;
+	/* One that can't be read hides no other; one may have gone by now. */
+	if (snap_record(l->s, uuid, &rec, e) == -1) {
+		if (e->code >= CALA_SIGNAL)
+			return -1;
+		if (e->code != CALA_NOTFOUND)
+			log_warn(l->s->call->log, "%s", e->msg);
+		err_clear(e);
+		return 0;
+	}
 	if (server[0] == '\0' || strcmp(server, rec.server) == 0)
 		ret = l->fn(l->arg, &rec, e);
 	record_fini(&rec);

@@ -7,6 +7,7 @@
 
 #include "driver/snap.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -83,6 +84,41 @@ noted(struct snap *s, const char *uuid, char out[ZFS_NAME])
 	close(fd);
 }
 
+/* Is the dataset's pool imported? */
+static int
+pool_there(struct snap *s, const char *dataset, bool *yes, struct err *e)
+{
+	char pool[ZFS_NAME];
+	struct buf b;
+	int r;
+
+	snprintf(pool, sizeof(pool), "%.*s", (int)strcspn(dataset, "/"),
+	    dataset);
+	buf_init(&b, 4096);
+	r = zfs_get(s->call->log, pool, "type", &b, e);
+	buf_fini(&b);
+	*yes = r != -1;
+	if (r == -1 && e->code != CALA_NOTFOUND)
+		return -1;
+	err_clear(e);
+	return 0;
+}
+
+/* No snapshot is to be seen; that means little while its pool is away. */
+static int
+none_seen(struct snap *s, const char *uuid, const char *note, struct err *e)
+{
+	bool there = true;
+
+	if (*note != '\0' && pool_there(s, note, &there, e) == -1)
+		return -1;
+	if (there)
+		return 0;
+	err_set(e, CALA_NET, "backup %s lies in the dataset %s, whose pool is "
+	    "not there", uuid, note);
+	return err_hint(e, "zpool import %.*s", (int)strcspn(note, "/"), note);
+}
+
 /*
  * Which dataset's snapshot U is: 1; 0: there is none.  Where several have one
  * of this name (a copy of a pool, say), U/dataset decides; where it does not,
@@ -115,7 +151,7 @@ dataset_of(struct snap *s, const char *uuid, char out[ZFS_NAME],
 		return err_hint(e, "write the right dataset's name into "
 		    "%s/%s/dataset", str_q(s->path), uuid);
 	}
-	return hits == 1;
+	return hits == 1 ? 1 : none_seen(s, uuid, note, e);
 }
 
 /* The full name of a snapshot that must be there. */
@@ -134,13 +170,61 @@ snap_zfs_full(struct snap *s, const char *uuid, char out[SNAP_FULL],
 }
 
 static int
+by_uuid(const void *key, const void *one)
+{
+	return strcmp(key, ((const struct zfs_seen *)one)->uuid);
+}
+
+/* Say which backups are not listed because their pool is away. */
+static int
+tell_away(struct snap *s, struct err *e)
+{
+	char uuid[UUID_TEXT], note[ZFS_NAME], pool[ZFS_NAME] = "";
+	struct dirent *d;
+	size_t n = 0, k;
+	int fd, ret = 0;
+	bool there = true;
+	DIR *dp;
+
+	if (s->dirfd == -1)
+		return 0;
+	fd = openat(s->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1 || (dp = fdopendir(fd)) == NULL) {
+		err_sys(e, "read %s", str_q(s->path));
+		if (fd != -1)
+			close(fd);
+		return -1;
+	}
+	while (ret == 0 && (d = readdir(dp)) != NULL) {
+		if (uuid_norm(d->d_name, uuid) == -1 ||
+		    (s->nseen > 0 && bsearch(uuid, s->seen, s->nseen,
+		    sizeof(*s->seen), by_uuid) != NULL))
+			continue;
+		noted(s, uuid, note);
+		if ((k = strcspn(note, "/")) == 0)
+			continue;
+		if (strlen(pool) != k || memcmp(pool, note, k) != 0) {
+			note[k] = '\0';
+			memcpy(pool, note, k + 1);
+			ret = pool_there(s, pool, &there, e);
+		}
+		n += !there;
+	}
+	closedir(dp);
+	if (ret == 0 && n > 0)
+		log_warn(s->call->log, "%zu backups are not listed: their "
+		    "pool is not there (zpool import)", n);
+	return ret;
+}
+
+static int
 zt_each(struct snap *s, int (*fn)(void *, const char *, struct err *),
     void *arg, struct err *e)
 {
 	size_t i;
 	int ret = 0;
 
-	if (ask_all(s, e) == -1)
+	if (ask_all(s, e) == -1 || tell_away(s, e) == -1)
 		return -1;
 	/* One of several of a name: sorted, they stand together. */
 	for (i = 0; ret == 0 && i < s->nseen; i++)

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "base/str.h"
+#include "fs/extract.h"
 #include "snap/mounts.h"
 
 enum {
@@ -499,20 +500,26 @@ int
 zfs_look(const char *dataset, const char *snapshot)
 {
 	struct err ignored = ERR_INIT;
-	char *path = zfs_mountpoint(dataset, &ignored);
+	char *path = zfs_mountpoint(dataset, &ignored), *name = NULL;
+	int root = -1, fd = -1;
+	bool walk = false;
 	struct statx a;
-	struct buf b;
-	int fd = -1;
 
 	if (path == NULL)
 		return -1;
-	buf_init(&b, 2 * 4096);
-	/* The dot makes the kernel mount what it leads to. */
-	if (buf_printf(&b, "%s/.zfs/snapshot/%s/.", path, snapshot) == 0)
-		fd = open(b.p, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	root = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	/*
-	 * Without that mount the directory is there, and empty: taken for the
-	 * snapshot, it would be a backup of nothing.
+	 * Where ZFS shows no .zfs, the server can make one itself: a link in it
+	 * would have us take any directory for the snapshot.
+	 */
+	if (asprintf(&name, ".zfs/snapshot/%s", snapshot) == -1)
+		name = NULL;
+	else if (root != -1)
+		fd = fs_beneath(root, name, O_RDONLY | O_DIRECTORY, &walk);
+	/*
+	 * Opening it makes the kernel mount it.  Without that the directory is
+	 * there, and empty: taken for the snapshot, it would be a backup of
+	 * nothing.
 	 */
 	if (fd != -1 && (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS,
 	    &a) == -1 || (a.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) == 0 ||
@@ -520,7 +527,9 @@ zfs_look(const char *dataset, const char *snapshot)
 		close(fd);
 		fd = -1;
 	}
-	buf_fini(&b);
+	if (root != -1)
+		close(root);
+	free(name);
 	free(path);
 	return fd;
 }
