@@ -463,40 +463,6 @@ help(const char *what)
 	return errno == ENOENT ? CALA_NOCMD : CALA_NOEXEC;
 }
 
-static const char *
-from_env(const char *name)
-{
-	const char *s = getenv(name);
-
-	return s != NULL && *s == '/' ? s : NULL;
-}
-
-/*
- * Where locks are: systemd's RUNTIME_DIRECTORY, for root /run/cala, else
- * XDG_RUNTIME_DIR.  A user's cron job has none of these: then the state
- * directory.  -1 without any: only what takes a lock needs it.
- */
-static int
-runtime_dir(char out[PATH_MAX])
-{
-	const char *s;
-	int n;
-
-	if ((s = from_env("RUNTIME_DIRECTORY")) != NULL)
-		n = snprintf(out, PATH_MAX, "%.*s", (int)strcspn(s, ":"), s);
-	else if (geteuid() == 0)
-		n = snprintf(out, PATH_MAX, "/run/cala");
-	else if ((s = from_env("XDG_RUNTIME_DIR")) != NULL)
-		n = snprintf(out, PATH_MAX, "%s/cala", s);
-	else if ((s = from_env("XDG_STATE_HOME")) != NULL)
-		n = snprintf(out, PATH_MAX, "%s/cala", s);
-	else if ((s = from_env("HOME")) != NULL)
-		n = snprintf(out, PATH_MAX, "%s/.local/state/cala", s);
-	else
-		return -1;
-	return n > 0 && n < PATH_MAX ? 0 : -1;
-}
-
 /* The rows of all that mask asks for, into out. */
 static void
 rows(struct call *c, int mask, struct opt *out)
@@ -692,7 +658,7 @@ perform(struct call *c, const struct verb *v, struct err *e)
 	env->err_tty = isatty(STDERR_FILENO) == 1;
 	env->bindir = dir;
 	env->libexec = libexec;
-	env->runtime = runtime_dir(runtime) == 0 ? runtime : NULL;
+	env->runtime = front_runtime(runtime, sizeof(runtime)) == 0 ? runtime : NULL;
 	env->config_file = c->front.config_file;
 	env->verbose = c->front.verbose;
 	env->quiet = c->front.quiet;

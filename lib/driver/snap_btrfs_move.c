@@ -26,6 +26,7 @@
 #include "base/when.h"
 #include "config/conf.h"
 #include "snap/mounts.h"
+#include "snap/source.h"
 #include "snap/stream.h"
 #include "snap/subvol.h"
 
@@ -393,41 +394,65 @@ inside(void *arg, const char *path, struct err *e)
 	return 1;
 }
 
+/*
+ * The copy is made under the name that the old tree then has: one step, and a
+ * run that is killed before or after it leaves nothing in the way.
+ */
 static int
-swap(struct snap *s, int from, int up, const char *base, const char *next,
-    const char *old, struct err *e)
+swap(struct snap *s, int from, int up, const char *base, struct err *e)
 {
-	if (subvol_snapshot(from, up, next, false, e) == -1)
+	char old[SOURCE_NAME];
+
+	if (source_aside(s->call->server, old, e) == -1 ||
+	    subvol_snapshot(from, up, old, false, e) == -1)
 		return -1;
-	if (renameat2(up, next, up, base, RENAME_EXCHANGE) == -1) {
+	if (renameat2(up, old, up, base, RENAME_EXCHANGE) == -1) {
 		err_sys(e, "exchange the volume");
 		if (errno == EBUSY)
 			err_hint(e, "it is mounted somewhere, by a running "
 			    "container perhaps: stop that first, or restore");
-		(void)subvol_delete(up, next, &(struct err)ERR_INIT);
+		(void)subvol_delete(up, old, &(struct err)ERR_INIT);
 		return -1;
 	}
-	if (renameat2(up, next, up, old, RENAME_NOREPLACE) == -1)
-		old = next;
-	if (fsync(up) == -1)
-		return err_sys(e, "sync");
 	driver_say(s->call, "done; the old tree is the subvolume %s beside it: "
-	    "btrfs subvolume delete removes it", old);
-	return 0;
+	    "cala restore --discard-old %s removes it", old, s->call->server);
+	return syncfs(up) == -1 ? err_sys(e, "sync what was exchanged") : 0;
+}
+
+/*
+ * Backups without a record are known to be this server's by the subvolume that
+ * they were made of, which goes: write down whose they are.
+ */
+static int
+remember_whose(void *arg, const char *uuid, struct err *e)
+{
+	struct snap *s = arg;
+	struct record rec;
+	int ret = 0;
+
+	if (snap_recorded(s, uuid, &rec, e) == 0) {
+		if (snap_record(s, uuid, &rec, e) == -1)
+			return -1;
+		if (strcmp(rec.server, s->call->server) == 0)
+			ret = snap_save(s, &rec, e);
+	} else if (e->code != 0) {
+		/* list has a warning for it; it is not in our way. */
+		err_clear(e);
+		return 0;
+	}
+	record_fini(&rec);
+	return ret;
 }
 
 int
 snap_btrfs_rollback(struct snap *s, const struct record *rec, struct err *e)
 {
-	char next[64], old[80], when[WHEN_TEXT], *path = NULL, *base;
+	char *path = NULL, *base;
 	struct conf_server srv;
 	int fd = -1, up = -1, from = -1, ret = -1;
 
 	if (conf_server(s->call->conf, s->call->server, &srv, e) == -1)
 		return -1;
-	snprintf(next, sizeof(next), ".cala-next-%s", rec->uuid);
-	snprintf(old, sizeof(old), ".cala-was-%s-%.19s", rec->uuid,
-	    when_utc(when_now(), when));
 	if ((fd = file_opendir(AT_FDCWD, srv.path, e)) == -1 ||
 	    (path = mounts_path(fd, e)) == NULL)
 		goto out;
@@ -453,7 +478,8 @@ snap_btrfs_rollback(struct snap *s, const struct record *rec, struct err *e)
 		ret = 0;
 		goto out;
 	}
-	ret = swap(s, from, up, base + 1, next, old, e);
+	if (s->kind->each(s, remember_whose, s, e) == 0)
+		ret = swap(s, from, up, base + 1, e);
 out:
 	if (fd != -1)
 		close(fd);

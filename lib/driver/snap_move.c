@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,6 +19,7 @@
 #include "base/stop.h"
 #include "base/str.h"
 #include "entry/match.h"
+#include "front/front.h"
 #include "snap/stream.h"
 
 enum { TAKE = 256 << 10 };
@@ -73,24 +76,70 @@ out:
 	return ret;
 }
 
+/*
+ * The server's own lock, as cala's jobs take it: no backup or restore of it may
+ * be at work, nor be owed anything.  The lock, or -1.
+ */
+static int
+lock_server(const char *server, struct err *e)
+{
+	char dir[PATH_MAX], name[UUID_TEXT + 8];
+	int dirfd, fd;
+
+	if (front_runtime(dir, sizeof(dir)) == -1) {
+		err_set(e, CALA_USAGE, "no place for locks");
+		return err_hint(e, "set RUNTIME_DIRECTORY, XDG_RUNTIME_DIR or "
+		    "HOME to an absolute path");
+	}
+	if ((dirfd = file_mkdirs(dir, 0700, e)) == -1)
+		return err_ctx(e, "runtime directory");
+	snprintf(name, sizeof(name), "%s.lock", server);
+	fd = file_lock(dirfd, name, "rollback", 0, e);
+	snprintf(name, sizeof(name), "%s.state", server);
+	if (fd != -1 && faccessat(dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+		close(fd);
+		fd = err_set(e, CALA_LOCKED, "a run of server %s was killed "
+		    "and is not finished yet", server);
+		err_hint(e, "cala break-lock %s finishes it", server);
+	}
+	close(dirfd);
+	return fd;
+}
+
+/* Whose it is must be known: any other server's would be a disaster. */
+static int
+is_its(struct snap *s, const struct record *rec, struct err *e)
+{
+	if (strcmp(s->call->server, rec->server) == 0)
+		return 0;
+	err_set(e, CALA_USAGE, "nobody knows whose backup %s is", rec->uuid);
+	return err_hint(e, "set --server says so");
+}
+
 int
 snap_rollback(struct driver_call *call, struct err *e)
 {
 	struct record rec;
 	struct snap s;
-	int ret = -1;
+	int ret = -1, lock;
 
 	if (call->server[0] == '\0')
 		return err_set(e, CALA_USAGE, "rollback needs a server (-s)");
-	if (snap_begin(call, false, &s, e) == -1)
+	if ((lock = lock_server(call->server, e)) == -1)
 		return -1;
+	if (snap_begin(call, false, &s, e) == -1) {
+		close(lock);
+		return -1;
+	}
 	if (snap_lock(&s, e) == 0 &&
 	    find(&s, call->backup, &rec, e) == 0) {
-		if (s.kind->intact(&s, call->backup, &rec, e) == 0)
+		if (is_its(&s, &rec, e) == 0 &&
+		    s.kind->intact(&s, call->backup, &rec, e) == 0)
 			ret = s.kind->rollback(&s, &rec, e);
 		record_fini(&rec);
 	}
 	snap_end(&s);
+	close(lock);
 	return ret;
 }
 

@@ -193,6 +193,35 @@ front_end(struct front *f, const struct err *e)
 	return code;
 }
 
+static const char *
+from_env(const char *name)
+{
+	const char *s = getenv(name);
+
+	return s != NULL && *s == '/' ? s : NULL;
+}
+
+int
+front_runtime(char *out, size_t room)
+{
+	const char *s;
+	int n;
+
+	if ((s = from_env("RUNTIME_DIRECTORY")) != NULL)
+		n = snprintf(out, room, "%.*s", (int)strcspn(s, ":"), s);
+	else if (geteuid() == 0)
+		n = snprintf(out, room, "/run/cala");
+	else if ((s = from_env("XDG_RUNTIME_DIR")) != NULL)
+		n = snprintf(out, room, "%s/cala", s);
+	else if ((s = from_env("XDG_STATE_HOME")) != NULL)
+		n = snprintf(out, room, "%s/cala", s);
+	else if ((s = from_env("HOME")) != NULL)
+		n = snprintf(out, room, "%s/.local/state/cala", s);
+	else
+		return -1;
+	return n > 0 && (size_t)n < room ? 0 : -1;
+}
+
 void
 front_keys(void)
 {

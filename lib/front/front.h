@@ -90,6 +90,13 @@ bool front_said(int, char **, const char *);
 int front_end(struct front *, const struct err *);
 
 /*
+ * front_runtime(out, room): where locks are: systemd's RUNTIME_DIRECTORY, for
+ * root /run/cala, else XDG_RUNTIME_DIR; a user's cron job has none of these:
+ * then the state directory.  -1 without any: only what takes a lock needs it.
+ */
+int front_runtime(char *, size_t);
+
+/*
  * front_keys(): this process holds keys: no core file, not dumpable, not to
  * be traced by others.
  */

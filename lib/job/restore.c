@@ -22,6 +22,7 @@
 #include "fs/swap.h"
 #include "job/state.h"
 #include "job/tool.h"
+#include "snap/source.h"
 
 static void
 unpack_args(const struct job_env *env, const struct conf_server *srv,
@@ -240,6 +241,23 @@ discard(const struct job_env *env, const char *path, int lock,
 	return p.status;
 }
 
+/* Those of cala-snap rollback. */
+static int
+discard_aside(const struct job_env *env, const struct conf_server *srv,
+    struct err *e)
+{
+	size_t n = 0;
+
+	if (source_discard(env->log, srv->path, srv->uuid, env->dry_run, &n,
+	    e) == -1)
+		return err_ctx(e, "old trees of rollbacks");
+	if (n > 0)
+		log_note(env->log, "%s: %s %zu old trees of rollbacks",
+		    str_q(srv->name != NULL ? srv->name : srv->uuid),
+		    env->dry_run ? "would remove" : "removed", n);
+	return 0;
+}
+
 static int
 consistent(const struct conf_server *srv, const char *query,
     const struct job_restore *how, struct err *e)
@@ -293,6 +311,9 @@ job_restore(const struct job_env *env, const char *server,
 	if (how->discard_old) {
 		ret = discard(env, how->to != NULL ? how->to : srv.path,
 		    lock.fd, e);
+		if (ret != -1 && how->to == NULL &&
+		    discard_aside(env, &srv, e) == -1)
+			ret = -1;
 		goto out;
 	}
 	if (how->to == NULL && !env->dry_run) {

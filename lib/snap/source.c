@@ -21,18 +21,19 @@
 #include "snap/zfs.h"
 
 #define PREFIX "cala-source-"
+#define ASIDE "cala-was-"
 
-enum { ID = 8, NAME_ROOM = sizeof(PREFIX) + UUID_TEXT + ID + 2 };
+enum { ID = 8 };
 
-/* Is it "cala-source-OWNER-ID"? */
+/* Is it PREFIX (or ASIDE), "OWNER-ID"? */
 static bool
-named(const char *name, const char *owner)
+named(const char *prefix, const char *name, const char *owner)
 {
 	size_t i;
 
-	if (!str_begins(name, PREFIX))
+	if (!str_begins(name, prefix))
 		return false;
-	name += strlen(PREFIX);
+	name += strlen(prefix);
 	if (!str_begins(name, owner) || name[UUID_TEXT - 1] != '-')
 		return false;
 	name += UUID_TEXT;
@@ -44,13 +45,14 @@ named(const char *name, const char *owner)
 }
 
 static int
-name_new(const char *owner, char out[NAME_ROOM], struct err *e)
+name_new(const char *prefix, const char *owner, char out[SOURCE_NAME],
+    struct err *e)
 {
 	unsigned id;
 
 	if (getrandom(&id, sizeof(id), 0) != sizeof(id))
 		return err_sys(e, "get randomness");
-	snprintf(out, NAME_ROOM, ".%s%s-%08x", PREFIX, owner, id);
+	snprintf(out, SOURCE_NAME, ".%s%s-%08x", prefix, owner, id);
 	return 0;
 }
 
@@ -102,7 +104,7 @@ left_over(int dirfd, const char *name, const char *owner)
 	bool yes = false;
 	int fd;
 
-	if (name[0] != '.' || !named(name + 1, owner))
+	if (name[0] != '.' || !named(PREFIX, name + 1, owner))
 		return false;
 	fd = openat(dirfd, name,
 	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -157,10 +159,10 @@ static int
 take_btrfs(int fd, const char *path, const char *owner,
     struct source_snap *s, struct err *e)
 {
-	char name[NAME_ROOM], *up = NULL;
+	char name[SOURCE_NAME], *up = NULL;
 	int ret = -1;
 
-	if (name_new(owner, name, e) == -1)
+	if (name_new(PREFIX, owner, name, e) == -1)
 		return -1;
 	/* In V itself where it is a mount point: it is not in the snapshot. */
 	if ((s->dirfd = parent_of(fd)) == -1)
@@ -186,10 +188,10 @@ static int
 take_zfs(struct log *log, const char *dataset, const char *owner,
     const char *tmp, struct source_snap *s, struct err *e)
 {
-	char name[NAME_ROOM], temp[UUID_TEXT + 16], *at;
+	char name[SOURCE_NAME], temp[UUID_TEXT + 16], *at;
 	struct err ignored = ERR_INIT;
 
-	if (name_new(owner, name, e) == -1)
+	if (name_new(PREFIX, owner, name, e) == -1)
 		return -1;
 	snprintf(temp, sizeof(temp), "cala:temp=%s", owner);
 	if (asprintf(&s->full, "%s@%s", dataset, name + 1) == -1) {
@@ -233,7 +235,7 @@ on_name(void *ctx, const char *p, size_t n, struct err *e)
 	if (full == NULL)
 		return err_oom(e);
 	at = strchr(full, '@');
-	if (at == NULL || !named(at + 1, w->owner)) {
+	if (at == NULL || !named(PREFIX, at + 1, w->owner)) {
 		free(full);
 		return 0;
 	}
@@ -404,5 +406,45 @@ source_sweep(struct log *log, const char *dir, const char *owner,
 	free(path);
 	free(dataset);
 	close(fd);
+	return ret;
+}
+
+/* ---- what rollbacks put aside ---- */
+
+int
+source_aside(const char *owner, char out[SOURCE_NAME], struct err *e)
+{
+	return name_new(ASIDE, owner, out, e);
+}
+
+int
+source_discard(struct log *log, const char *dir, const char *owner, bool dry,
+    size_t *n, struct err *e)
+{
+	const struct dirent *d;
+	int fd, up, ret = 0;
+	DIR *dp = NULL;
+
+	if ((fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1)
+		return errno == ENOENT ? 0 : err_sys(e, "%s", str_q(dir));
+	up = parent_of(fd);
+	close(fd);
+	if (up == -1)
+		return 0;
+	if ((dp = fdopendir(up)) == NULL) {
+		close(up);
+		return err_sys(e, "look for old trees");
+	}
+	while (ret == 0 && (d = readdir(dp)) != NULL) {
+		if (d->d_name[0] != '.' ||
+		    !named(ASIDE, d->d_name + 1, owner))
+			continue;
+		++*n;
+		if (dry)
+			continue;
+		log_step(log, "removing the old tree %s", d->d_name);
+		ret = subvol_delete(dirfd(dp), d->d_name, e);
+	}
+	closedir(dp);
 	return ret;
 }

@@ -33,6 +33,8 @@ struct source_snap {
 	int tmp;                /* the folder of clones */
 };
 
+enum { SOURCE_NAME = 80 };
+
 #define SOURCE_INIT { NULL, -1, NULL, NULL, -1, CLONE_INIT, -1 }
 
 /*
@@ -49,5 +51,16 @@ int  source_take(struct log *, const char *, const char *, enum source_kind,
 void source_drop(struct log *, struct source_snap *);
 int  source_sweep(struct log *, const char *, const char *, const char *,
     size_t *, struct err *);
+
+/*
+ * The trees that rollbacks put aside: Btrfs subvolumes ".cala-was-OWNER-ID"
+ * beside the directory.
+ *
+ * source_aside(owner, out, e): a new name for one.
+ * source_discard(log, dir, owner, dry, &n, e): remove them all, or count them.
+ */
+int  source_aside(const char *, char [SOURCE_NAME], struct err *);
+int  source_discard(struct log *, const char *, const char *, bool, size_t *,
+    struct err *);
 
 #endif

@@ -50,3 +50,84 @@ load snap-server
 	d gc
 	[ ! -e "$store/$U" ]
 }
+
+old_trees() {
+	find "$fs/volumes" -maxdepth 1 -name '.cala-*' | wc -l
+}
+
+@test "btrfs: rollbacks in a row, each keeps the tree before it; --discard-old" {
+	put --uuid $U
+	echo one >"$v/one"
+	d rollback -s $S -b $U
+	echo two >"$v/two"
+	d rollback -s $S -b $U
+	[ ! -e "$v/one" ]
+	[ ! -e "$v/two" ]
+	[ "$(old_trees)" -eq 2 ]
+	[ "$(cat "$fs/volumes/.cala-was-$S"-*/one)" = one ]
+	[ "$(cat "$fs/volumes/.cala-was-$S"-*/two)" = two ]
+	# Another server's stay.
+	btrfs -q subvolume create "$fs/volumes/.cala-was-$U3-00000000"
+	cala restore --discard-old $S --dry-run
+	[ "$(old_trees)" -eq 3 ]
+	cala restore --discard-old $S
+	[ "$(old_trees)" -eq 1 ]
+	[ "$(cat "$v/server.properties")" = motd=hello ]
+	d verify -b $U
+}
+
+@test "btrfs: after a rollback Wings' backups are still the server's" {
+	wings $U
+	wings $U2
+	d rollback -s $S -b $U
+	cala restore --discard-old $S
+	[ "$(listed -s $S)" = "$U $U2 " ]
+	d list -s $S | jq -e .foreign
+	d rollback -s $S -b $U2
+}
+
+@test "btrfs: rollback of a backup of nobody knows whom is refused" {
+	btrfs -q subvolume create "$fs/other"
+	mkdir -p "$store/$U"
+	btrfs -q subvolume snapshot -r "$fs/other" "$store/$U/subvolume"
+	fails 2 d rollback -s $S -b $U
+	[[ $stderr == *"set --server"* ]]
+	[ -e "$v/server.properties" ]
+}
+
+@test "btrfs: rollback waits for nobody: a job of the server is named" {
+	put --uuid $U
+	export RUNTIME_DIRECTORY=$tmp/run
+	mkdir -m 700 run
+	exec 8>"run/$S.lock"
+	flock 8
+	fails 11 d rollback -s $S -b $U
+	exec 8>&-
+	# A run that was killed has not swapped its directories to the end.
+	: >"run/$S.state"
+	fails 11 d rollback -s $S -b $U
+	[[ $stderr == *break-lock* ]]
+	rm "run/$S.state"
+	d rollback -s $S -b $U
+}
+
+@test "btrfs: rollback killed at any moment leaves one tree or the other" {
+	local i
+	put --uuid $U
+	for i in 0 1 2 3 4 6 8 12; do
+		echo "$i" >"$v/new"
+		cala-snap rollback -c c -s $S -b $U >out 2>err 3>&- &
+		job=$!
+		sleep "0.0$i"
+		kill -KILL $job 2>/dev/null || true
+		wait $job || true
+		job=
+		[ "$(cat "$v/server.properties")" = motd=hello ]
+		[ ! -e "$v/new" ] || [ "$(cat "$v/new")" = "$i" ]
+	done
+	d rollback -s $S -b $U
+	[ ! -e "$v/new" ]
+	cala restore --discard-old $S
+	[ "$(old_trees)" -eq 0 ]
+	d verify -b $U --read-data
+}

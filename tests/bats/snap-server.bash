@@ -85,3 +85,15 @@ fails() {
 		return 1
 	fi
 }
+
+# wings UUID: a backup as Wings makes it.
+wings() {
+	mkdir -p "$store/$1"
+	printf 'logs/\n!logs/keep\n' >"$store/$1/ignored"
+	case $disk in
+	btrfs) btrfs -q subvolume snapshot -r "$v" "$store/$1/subvolume" ;;
+	zfs)
+		printf %s "$pool/server-$S" >"$store/$1/dataset"
+		zfs snapshot "$pool/server-$S@backup-$1" ;;
+	esac
+}

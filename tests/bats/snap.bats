@@ -4,18 +4,6 @@
 load common
 load snap-server
 
-# wings UUID: a backup as Wings makes it.
-wings() {
-	mkdir -p "$store/$1"
-	printf 'logs/\n!logs/keep\n' >"$store/$1/ignored"
-	case $disk in
-	btrfs) btrfs -q subvolume snapshot -r "$v" "$store/$1/subvolume" ;;
-	zfs)
-		printf %s "$pool/server-$S" >"$store/$1/dataset"
-		zfs snapshot "$pool/server-$S@backup-$1" ;;
-	esac
-}
-
 reads_wings() {
 	wings $U
 	d list >l
@@ -542,7 +530,7 @@ incremental() {
 	[ "$(cat "$v/server.properties")" = motd=hello ]
 	[ ! -e "$v/new" ]
 	echo writable >>"$v/server.properties"
-	[ "$(find "$fs/volumes" -path "*/.cala-was-$U-*/new" | wc -l)" -eq 1 ]
+	[ "$(find "$fs/volumes" -path "*/.cala-was-$S-*/new" | wc -l)" -eq 1 ]
 	[ "$(listed)" = "$U $U2 " ]
 	d verify -b $U
 	put --uuid $U3
