@@ -68,6 +68,8 @@ struct entry {
 	/* where it was read; all 0 when unknown */
 	uint64_t dev, ino, nlink;
 	struct timespec ctime;
+	uint32_t attrs;         /* as FS_IOC_GETFLAGS has them; 0: none known */
+	uint32_t projid;        /* quota project; 0: none */
 };
 
 enum {
