@@ -1,0 +1,34 @@
+#ifndef CALA_PXAR_ENCODE_H
+#define CALA_PXAR_ENCODE_H
+
+/*
+ * links: where the files are that other names may link to, by path.
+ *
+ * Of a path only 128 bits of a hash are kept, whose key nobody outside knows.
+ */
+
+#include "pxar/pxar.h"
+
+/* Of files only pos; others (which have no HARDLINK) are kept themselves. */
+struct link {
+	uint64_t hash[2];
+	uint64_t pos;           /* of its FILENAME */
+	char *target;
+	uint32_t major, minor;
+	enum entry_type type;
+};
+
+struct links;
+
+/*
+ * links_add(l, entry, type, pos, e): an entry of that type at pos; a path that is
+ * there already is replaced.
+ * links_find: NULL when path never came.
+ */
+struct links *links_new(struct err *);
+void links_free(struct links *);        /* NULL is fine */
+int  links_add(struct links *, const struct entry *, enum entry_type, uint64_t,
+    struct err *);
+const struct link *links_find(const struct links *, const char *);
+
+#endif

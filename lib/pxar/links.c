@@ -1,0 +1,122 @@
+#include "pxar/encode.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "pxar/item.h"
+
+/* A table with open addresses, at most half full; type 0 is an empty place. */
+struct links {
+	struct link *v;
+	size_t n, room;         /* room: a power of two */
+	uint64_t key[4];
+};
+
+struct links *
+links_new(struct err *e)
+{
+	struct links *l = calloc(1, sizeof(*l));
+
+	if (l == NULL) {
+		err_oom(e);
+		return NULL;
+	}
+	if (getrandom(l->key, sizeof(l->key), 0) != sizeof(l->key)) {
+		err_sys(e, "random numbers");
+		links_free(l);
+		return NULL;
+	}
+	return l;
+}
+
+void
+links_free(struct links *l)
+{
+	size_t i;
+
+	if (l == NULL)
+		return;
+	for (i = 0; i < l->room; i++)
+		free(l->v[i].target);
+	free(l->v);
+	free(l);
+}
+
+static struct link *
+at(struct link *v, size_t room, const uint64_t h[2])
+{
+	size_t i = (size_t)h[0] & (room - 1);
+
+	while (v[i].type != 0 && (v[i].hash[0] != h[0] ||
+	    v[i].hash[1] != h[1]))
+		i = (i + 1) & (room - 1);
+	return &v[i];
+}
+
+static int
+grow(struct links *l, struct err *e)
+{
+	size_t room = l->room == 0 ? 256 : 2 * l->room, i;
+	struct link *v = calloc(room, sizeof(*v));
+
+	if (v == NULL)
+		return err_oom(e);
+	for (i = 0; i < l->room; i++)
+		if (l->v[i].type != 0)
+			*at(v, room, l->v[i].hash) = l->v[i];
+	free(l->v);
+	l->v = v;
+	l->room = room;
+	return 0;
+}
+
+static void
+hash(const struct links *l, const char *path, uint64_t h[2])
+{
+	size_t n = strlen(path);
+
+	h[0] = siphash(l->key[0], l->key[1], path, n);
+	h[1] = siphash(l->key[2], l->key[3], path, n);
+}
+
+int
+links_add(struct links *l, const struct entry *en, enum entry_type type,
+    uint64_t pos, struct err *e)
+{
+	struct link *x;
+	char *target = NULL;
+	uint64_t h[2];
+
+	if (l->n >= l->room / 2 && grow(l, e) == -1)
+		return -1;
+	if (type == ENTRY_SYMLINK && (target = strdup(en->target)) == NULL)
+		return err_oom(e);
+	hash(l, en->path, h);
+	x = at(l->v, l->room, h);
+	l->n += x->type == 0;
+	free(x->target);
+	x->hash[0] = h[0];
+	x->hash[1] = h[1];
+	x->pos = pos;
+	x->target = target;
+	x->major = en->rdev_major;
+	x->minor = en->rdev_minor;
+	x->type = type;
+	return 0;
+}
+
+const struct link *
+links_find(const struct links *l, const char *path)
+{
+	const struct link *x;
+	uint64_t h[2];
+
+	if (l->room == 0)
+		return NULL;
+	hash(l, path, h);
+	x = at(l->v, l->room, h);
+	return x->type == 0 ? NULL : x;
+}
