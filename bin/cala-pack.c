@@ -24,6 +24,7 @@
 #include "entry/match.h"
 #include "front/front.h"
 #include "front/meter.h"
+#include "front/report.h"
 
 static const char usage[] =
     "cala-pack [options] [-C DIR] PATH...\n"
@@ -405,42 +406,6 @@ pack(struct run *r, struct err *e)
 	return 0;
 }
 
-static void
-report_json(const struct run *r, const struct err *bad, struct buf *b)
-{
-	uint64_t n = log_warnings(r->log);
-	struct jw j;
-	size_t i;
-
-	jw_begin(&j, b);
-	jw_open(&j, NULL, '{');
-	jw_u64(&j, "v", 1);
-	jw_str(&j, "type", bad != NULL ? "error" : "summary");
-	jw_bool(&j, "ok", bad == NULL);
-	jw_u64(&j, "code", bad == NULL ? (n > 0 ? CALA_PARTIAL : 0) :
-	    bad->code > 0 ? (uint64_t)bad->code : CALA_FAIL);
-	if (bad != NULL)
-		jw_bytes(&j, "error", bad->msg, strlen(bad->msg));
-	jw_u64(&j, "files", r->files);
-	jw_u64(&j, "entries", r->entries);
-	jw_u64(&j, "size", r->size);
-	jw_u64(&j, "stored", r->stored);
-	jw_u64(&j, "changed", r->facts.changed);
-	jw_u64(&j, "excluded", r->facts.excluded);
-	jw_u64(&j, "warnings_count", n);
-	jw_open(&j, "warnings", '[');
-	for (i = 0; i < r->log->nkept; i++)
-		jw_bytes(&j, NULL, r->log->kept[i], strlen(r->log->kept[i]));
-	jw_close(&j, ']');
-	jw_open(&j, "ignored", '[');
-	for (i = 0; i < match_count(r->a->match); i++)
-		jw_bytes(&j, NULL, match_rule(r->a->match, i),
-		    strlen(match_rule(r->a->match, i)));
-	jw_close(&j, ']');
-	jw_close(&j, '}');
-	buf_chr(b, '\n');
-}
-
 /*
  * Before standard output is closed, so that who reads its end finds the
  * report written.
@@ -449,35 +414,25 @@ static int
 report(const struct run *r, const struct err *bad, struct err *e)
 {
 	const struct args *a = r->a;
-	struct afile f = AFILE_INIT;
-	const char *name;
-	struct buf b;
-	int dir, ret = 0;
+	struct front_report out;
+	size_t i;
 
 	if (a->report == NULL && a->report_fd == UINT64_MAX)
 		return 0;
-	buf_init(&b, 256 << 20);
-	report_json(r, bad, &b);
-	ret = buf_failed(&b, e);
-	if (ret == 0 && a->report_fd != UINT64_MAX &&
-	    file_write_all((int)a->report_fd, b.p, b.len) == -1)
-		ret = err_sys(e, "--report-fd");
-	if (ret == 0 && a->report != NULL) {
-		if ((dir = folder_of(a->report, &name, e)) == -1 ||
-		    afile_open(&f, dir, name, e) == -1)
-			ret = -1;
-		else if (file_write_all(f.fd, b.p, b.len) == -1)
-			ret = err_sys(e, "write %s", str_q(a->report));
-		else
-			ret = afile_commit(&f, 0600, 0, e);
-		if (dir != -1)
-			close(dir);
-		afile_abort(&f);
-		if (ret == -1)
-			err_ctx(e, "--report");
-	}
-	buf_fini(&b);
-	return ret;
+	front_report_begin(&out, r->log, bad);
+	jw_u64(&out.j, "files", r->files);
+	jw_u64(&out.j, "entries", r->entries);
+	jw_u64(&out.j, "size", r->size);
+	jw_u64(&out.j, "stored", r->stored);
+	jw_u64(&out.j, "changed", r->facts.changed);
+	jw_u64(&out.j, "excluded", r->facts.excluded);
+	front_report_warnings(&out, r->log);
+	jw_open(&out.j, "ignored", '[');
+	for (i = 0; i < match_count(a->match); i++)
+		jw_bytes(&out.j, NULL, match_rule(a->match, i),
+		    strlen(match_rule(a->match, i)));
+	jw_close(&out.j, ']');
+	return front_report_end(&out, a->report, a->report_fd, e);
 }
 
 static void

@@ -20,6 +20,7 @@
 #include "base/when.h"
 #include "front/front.h"
 #include "front/meter.h"
+#include "front/report.h"
 #include "fs/extract.h"
 #include "fs/fs.h"
 #include "fs/swap.h"
@@ -356,81 +357,28 @@ unpack(struct run *r, struct err *e)
 	return finish(r, e);
 }
 
-static void
-report_json(const struct run *r, const struct err *bad, struct buf *b)
-{
-	uint64_t n = log_warnings(r->log);
-	struct jw j;
-	size_t i;
-
-	jw_begin(&j, b);
-	jw_open(&j, NULL, '{');
-	jw_u64(&j, "v", 1);
-	jw_str(&j, "type", bad != NULL ? "error" : "summary");
-	jw_bool(&j, "ok", bad == NULL);
-	jw_u64(&j, "code", bad == NULL ? (n > 0 ? CALA_PARTIAL : 0) :
-	    bad->code > 0 ? (uint64_t)bad->code : CALA_FAIL);
-	if (bad != NULL)
-		jw_bytes(&j, "error", bad->msg, strlen(bad->msg));
-	if (r->target != NULL)
-		jw_bytes(&j, "target", r->target, strlen(r->target));
-	if (r->id[0] != '\0')
-		jw_str(&j, "id", r->id);
-	if (r->old != NULL)
-		jw_bytes(&j, "old", r->old, strlen(r->old));
-	jw_u64(&j, "entries", r->facts.entries);
-	jw_u64(&j, "files", r->facts.files);
-	jw_u64(&j, "directories", r->facts.dirs);
-	jw_u64(&j, "bytes", r->facts.bytes);
-	jw_u64(&j, "kept", r->facts.kept);
-	jw_u64(&j, "failed", r->facts.failed);
-	jw_u64(&j, "warnings_count", n);
-	jw_open(&j, "warnings", '[');
-	for (i = 0; i < r->log->nkept; i++)
-		jw_bytes(&j, NULL, r->log->kept[i], strlen(r->log->kept[i]));
-	jw_close(&j, ']');
-	jw_close(&j, '}');
-	buf_chr(b, '\n');
-}
-
 static int
 report(const struct run *r, const struct err *bad, struct err *e)
 {
-	const char *path = r->a->report, *slash;
-	struct afile f = AFILE_INIT;
-	char *dir = NULL;
-	struct buf b;
-	int fd = -1, ret = -1;
+	struct front_report out;
 
-	if (path == NULL)
+	if (r->a->report == NULL)
 		return 0;
-	buf_init(&b, 256 << 20);
-	report_json(r, bad, &b);
-	slash = strrchr(path, '/');
-	if (buf_failed(&b, e) == -1)
-		goto out;
-	if ((dir = slash == NULL ? strdup(".") : strndup(path,
-	    (size_t)(slash - path) + 1)) == NULL) {
-		err_oom(e);
-		goto out;
-	}
-	if ((fd = file_opendir(AT_FDCWD, dir, e)) == -1 ||
-	    afile_open(&f, fd, slash == NULL ? path : slash + 1, e) == -1)
-		goto out;
-	if (file_write_all(f.fd, b.p, b.len) == -1) {
-		err_sys(e, "write %s", str_q(path));
-		goto out;
-	}
-	ret = afile_commit(&f, 0600, 0, e);
-out:
-	if (ret == -1)
-		err_ctx(e, "--report");
-	afile_abort(&f);
-	if (fd != -1)
-		close(fd);
-	free(dir);
-	buf_fini(&b);
-	return ret;
+	front_report_begin(&out, r->log, bad);
+	if (r->target != NULL)
+		jw_bytes(&out.j, "target", r->target, strlen(r->target));
+	if (r->id[0] != '\0')
+		jw_str(&out.j, "id", r->id);
+	if (r->old != NULL)
+		jw_bytes(&out.j, "old", r->old, strlen(r->old));
+	jw_u64(&out.j, "entries", r->facts.entries);
+	jw_u64(&out.j, "files", r->facts.files);
+	jw_u64(&out.j, "directories", r->facts.dirs);
+	jw_u64(&out.j, "bytes", r->facts.bytes);
+	jw_u64(&out.j, "kept", r->facts.kept);
+	jw_u64(&out.j, "failed", r->facts.failed);
+	front_report_warnings(&out, r->log);
+	return front_report_end(&out, r->a->report, UINT64_MAX, e);
 }
 
 static void

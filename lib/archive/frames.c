@@ -157,7 +157,7 @@ compress(struct job *j)
 
 	s->failed = ctx == NULL || f->press->run(ctx, s->in.p, s->in_len,
 	    s->out.p, s->cap, &s->out_len, &s->e) == -1;
-	if (f->index != NULL)
+	if (f->index != NULL && !s->failed)
 		s->sum = s->out_len > 0 && f->press->sum != NULL ?
 		    f->press->sum(s->out.p, s->out_len) :
 		    (uint32_t)XXH64(s->in.p, s->in_len, 0);

@@ -270,8 +270,16 @@ move(const json_t *o, const struct timespec *since, struct log *log,
 		err_set(e, CALA_INTEGRITY, "journal of an edit: malformed");
 		goto out;
 	}
-	if ((fd = file_opendir(AT_FDCWD, dir, e)) == -1)
+	if ((fd = file_opendir(AT_FDCWD, dir, e)) == -1) {
+		/* A folder that was removed since must not block all edits. */
+		if (e->code == CALA_NOTFOUND) {
+			log_note(log, "%s: gone since an edit was cut off",
+			    str_q(dir));
+			err_clear(e);
+			ret = 0;
+		}
 		goto out;
+	}
 	ret = 0;
 	if (fstatat(fd, from, &a, AT_SYMLINK_NOFOLLOW) == -1 ||
 	    !S_ISREG(a.st_mode))

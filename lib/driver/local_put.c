@@ -157,7 +157,8 @@ publish(struct put *p, const char *name, struct err *e)
 	 */
 	if (p->data.name != NULL && p->data.tmp == NULL)
 		(void)unlinkat(p->dirfd, name, 0);
-	if (local_find(p->dirfd, p->call->backup, &f, &ignored) == -1)
+	if (local_find(p->dirfd, p->call->backup, &f, &ignored) == -1 &&
+	    ignored.code == CALA_NOTFOUND)
 		(void)beside_drop(p->dirfd, p->call->backup, &ignored);
 	return -1;
 }

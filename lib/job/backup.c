@@ -557,8 +557,9 @@ job_backup(const struct job_env *env, const char *server,
 		err_oom(e);
 		goto out;
 	}
-	/* A killed run's report must not be taken for ours. */
+	/* A killed run's must not be taken for ours. */
 	(void)unlinkat(r.lock.dirfd, r.report, 0);
+	(void)unlinkat(r.lock.dirfd, r.exclude, 0);
 	ret = locked(&r, e);
 	(void)unlinkat(r.lock.dirfd, r.report, 0);
 	(void)unlinkat(r.lock.dirfd, r.exclude, 0);

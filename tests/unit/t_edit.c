@@ -157,6 +157,25 @@ the_next_finishes(void **state)
 	assert_false(there("conf.d/.10.conf.0123456789ab.part"));
 }
 
+/* What can't be finished any more must not block every edit to come. */
+static void
+a_gone_folder_blocks_nothing(void **state)
+{
+	struct err e = ERR_INIT;
+	struct edit ed;
+	char path[256];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/conf.d/10.conf", dir);
+	assert_int_equal(unlink(path), 0);
+	snprintf(path, sizeof(path), "%s/conf.d", dir);
+	assert_int_equal(rmdir(path), 0);
+	journal("10.conf", 0600);
+	assert_int_equal(edit_open(&ed, &paths, "t", &lg, &e), 0);
+	edit_close(&ed);
+	assert_false(there(".cala-config.journal"));
+}
+
 static void
 what_was_changed_since_stays(void **state)
 {
@@ -209,6 +228,8 @@ main(void)
 		    setup, teardown),
 		cmocka_unit_test_setup_teardown(the_next_finishes, setup,
 		    teardown),
+		cmocka_unit_test_setup_teardown(a_gone_folder_blocks_nothing,
+		    setup, teardown),
 		cmocka_unit_test_setup_teardown(what_was_changed_since_stays,
 		    setup, teardown),
 		cmocka_unit_test_setup_teardown(
