@@ -19,7 +19,10 @@
 #include "base/str.h"
 #include "ddup/int.h"
 
-enum { TRIES = 5, FIRST = 16 << 10 };
+enum {
+	TRIES = 5, FIRST = 16 << 10,
+	LEAF = 2 + 1 + 2 + 1            /* of a path: where the name begins */
+};
 
 void
 chunk_path(const unsigned char *hash, char out[CHUNK_PATH])
@@ -43,21 +46,6 @@ chunk_there(const struct ddup *r, const unsigned char *hash)
 	    S_ISREG(st.st_mode) && st.st_size >= 2;
 }
 
-int
-chunk_remove(const struct ddup *r, const unsigned char *hash, struct err *e)
-{
-	char path[CHUNK_PATH];
-
-	chunk_path(hash, path);
-	if (unlinkat(r->chunks, path, 0) == -1 && errno != ENOENT)
-		return err_sys(e, "remove chunk %s", path);
-	path[5] = '\0';
-	if (unlinkat(r->chunks, path, AT_REMOVEDIR) == 0) {
-		path[2] = '\0';
-		(void)unlinkat(r->chunks, path, AT_REMOVEDIR);
-	}
-	return 0;
-}
 
 size_t
 chunk_cap(const struct ddup *r, uint64_t size)
@@ -151,7 +139,11 @@ slurp(struct decoder *d, int chunks, const char *path, size_t max, size_t *n,
 		    path, (intmax_t)st.st_size);
 	} else if (room(&d->in, &d->in_room, (size_t)st.st_size, e) == 0) {
 		got = file_read_full(fd, d->in, (size_t)st.st_size);
-		if (got == -1)
+		/* A bad sector is damage of this chunk, not of the run. */
+		if (got == -1 && errno == EIO)
+			err_set(e, CALA_INTEGRITY, "chunk %s: the disk can't "
+			    "read it", path);
+		else if (got == -1)
 			err_sys(e, "chunk %s", path);
 		else if (got < 2)
 			err_set(e, CALA_INTEGRITY, "chunk %s: cut short",
@@ -356,35 +348,84 @@ ddup_ref_len(struct ddup *r, uint32_t ref)
 	return len;
 }
 
+/* One level: name in the folder at, made when it is missing. */
+static int
+level(const struct ddup *r, int at, const char *name, bool make)
+{
+	int fd = openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW |
+	    O_CLOEXEC);
+
+	if (fd != -1 || errno != ENOENT || !make)
+		return fd;
+	if ((mkdirat(at, name, 0700) == -1 && errno != EEXIST) ||
+	    (r->chown && fchownat(at, name, r->uid, r->gid,
+	    AT_SYMLINK_NOFOLLOW) == -1))
+		return -1;
+	return openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW |
+	    O_CLOEXEC);
+}
+
+/*
+ * The folder of a chunk's path.  Step by step: who may write to the repository
+ * must not choose, with a link in it, where root writes or removes.
+ */
+static int
+folder(const struct ddup *r, const char *path, bool make)
+{
+	char a[3] = { path[0], path[1], '\0' };
+	char b[3] = { path[3], path[4], '\0' };
+	int top = level(r, r->chunks, a, make), fd, why;
+
+	if (top == -1)
+		return -1;
+	fd = level(r, top, b, make);
+	why = errno;
+	close(top);
+	errno = why;
+	return fd;
+}
+
+int
+chunk_remove(const struct ddup *r, const unsigned char *hash, struct err *e)
+{
+	char path[CHUNK_PATH];
+	int dir, ret = 0;
+
+	chunk_path(hash, path);
+	if ((dir = folder(r, path, false)) == -1)
+		return errno == ENOENT ? 0 : err_sys(e, "remove chunk %s",
+		    path);
+	if (unlinkat(dir, path + LEAF, 0) == -1 && errno != ENOENT)
+		ret = err_sys(e, "remove chunk %s", path);
+	close(dir);
+	if (ret == -1)
+		return -1;
+	path[5] = '\0';
+	if (unlinkat(r->chunks, path, AT_REMOVEDIR) == 0) {
+		path[2] = '\0';
+		(void)unlinkat(r->chunks, path, AT_REMOVEDIR);
+	}
+	return 0;
+}
+
 /* The folders of a chunk may be missing, or go while another run deletes. */
 static int
-create(struct ddup *r, char *tmp)
+create(const struct ddup *r, const char *tmp, int *dir)
 {
 	int fd, i;
 
 	for (i = 0; i < TRIES; i++) {
-		fd = openat(r->chunks, tmp, O_WRONLY | O_CREAT | O_EXCL |
+		if ((*dir = folder(r, tmp, true)) == -1) {
+			if (errno != ENOENT)
+				return -1;
+			continue;
+		}
+		fd = openat(*dir, tmp + LEAF, O_WRONLY | O_CREAT | O_EXCL |
 		    O_NOFOLLOW | O_CLOEXEC, 0600);
 		if (fd != -1 || errno != ENOENT)
 			return fd;
-		tmp[2] = '\0';
-		if ((mkdirat(r->chunks, tmp, 0700) == -1 &&
-		    errno != EEXIST) || (r->chown && fchownat(r->chunks, tmp,
-		    r->uid, r->gid, AT_SYMLINK_NOFOLLOW) == -1 &&
-		    errno != ENOENT)) {
-			tmp[2] = '/';
-			return -1;
-		}
-		tmp[2] = '/';
-		tmp[5] = '\0';
-		if ((mkdirat(r->chunks, tmp, 0700) == -1 && errno != EEXIST &&
-		    errno != ENOENT) || (r->chown && fchownat(r->chunks, tmp,
-		    r->uid, r->gid, AT_SYMLINK_NOFOLLOW) == -1 &&
-		    errno != ENOENT)) {
-			tmp[5] = '/';
-			return -1;
-		}
-		tmp[5] = '/';
+		close(*dir);
+		*dir = -1;
 	}
 	return -1;
 }
@@ -416,28 +457,33 @@ ddup_store(struct ddup *r, uint32_t ref, enum ddup_code code, const void *p,
 {
 	unsigned char hash[DDUP_HASH], first = (unsigned char)code;
 	char path[CHUNK_PATH], tmp[CHUNK_PATH + 64];
-	int fd, ret = -1;
+	int fd, dir = -1, ret = -1;
 
 	ddup_ref_hash(r, ref, hash);
 	chunk_path(hash, path);
 	snprintf(tmp, sizeof(tmp), "%.*s.tmp.cala.%ld.%" PRIu64, 66, path,
 	    (long)getpid(), ++r->temps);
-	if ((fd = create(r, tmp)) == -1)
-		return err_sys(e, "create chunk %s", tmp);
+	if ((fd = create(r, tmp, &dir)) == -1) {
+		err_sys(e, "create chunk %s", tmp);
+		goto out;
+	}
 	if (write_chunk(fd, first, p, n) == -1)
 		err_sys(e, "write chunk %s", tmp);
 	else
 		ret = repo_own(r, fd, e);
 	if (close(fd) == -1 && ret == 0)
 		ret = err_sys(e, "write chunk %s", tmp);
-	if (ret == 0 && renameat(r->chunks, tmp, r->chunks, path) == -1)
+	if (ret == 0 && renameat(dir, tmp + LEAF, dir, path + LEAF) == -1)
 		ret = err_sys(e, "rename chunk %s", tmp);
 	if (ret == -1) {
-		(void)unlinkat(r->chunks, tmp, 0);
-		return -1;
+		(void)unlinkat(dir, tmp + LEAF, 0);
+		goto out;
 	}
 	mark(r, ref, 0, INDEX_PENDING);
 	r->new_chunks++;
 	r->new_bytes += n + 1;
-	return 0;
+out:
+	if (dir != -1)
+		close(dir);
+	return ret;
 }

@@ -38,11 +38,13 @@ open_dir(int at, const char *name, struct err *e)
 	    O_CLOEXEC);
 	DIR *dp = fd == -1 ? NULL : fdopendir(fd);
 
-	if (dp == NULL) {
+	if (dp == NULL && fd == -1 && (errno == ENOTDIR || errno == ELOOP))
+		err_set(e, CALA_INTEGRITY, "%s is in the place of a folder",
+		    str_q(name));
+	else if (dp == NULL)
 		err_sys(e, "read %s", str_q(name));
-		if (fd != -1)
-			close(fd);
-	}
+	if (dp == NULL && fd != -1)
+		close(fd);
 	return dp;
 }
 

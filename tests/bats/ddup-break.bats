@@ -136,3 +136,27 @@ load ddup
 	[ "$status" -eq 14 ]
 	[[ $stderr == *--no-check* ]]
 }
+
+@test "a link in the place of a chunk folder leads nobody out" {
+	repo
+	mkdir t outside
+	printf 'hello world\n' >t/f
+	put t $U
+	rm -r "$R/chunks/c7"
+	ln -s "$PWD/outside" "$R/chunks/c7"
+	run put t $U2 --force-read
+	[ "$status" -ne 0 ]
+	[ -z "$(ls -A outside)" ]
+	[ "$(d list | wc -l)" -eq 1 ]
+	# Nor does a deletion follow it.
+	mkdir outside/1b
+	: >outside/1b/05fd1d1c7bf7e928ff18e58db5193e9316416cc26ba9cc9094da80d7011e.chunk
+	run d rm -b $U
+	[ -e outside/1b/05fd1d1c7bf7e928ff18e58db5193e9316416cc26ba9cc9094da80d7011e.chunk ]
+	run d gc
+	[ "$status" -eq 14 ]
+	rm "$R/chunks/c7"
+	d gc
+	put t $U3
+	whole t $U3
+}
