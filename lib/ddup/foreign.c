@@ -64,6 +64,7 @@ int
 foreign_get(struct foreign *f, int chunks, struct err *e)
 {
 	struct err none = ERR_INIT;
+	struct stat st;
 	struct buf b;
 	int ret = -1;
 
@@ -80,6 +81,9 @@ foreign_get(struct foreign *f, int chunks, struct err *e)
 		err_hint(e, "'cala-ddup break-lock' resets it, when no "
 		    "other program uses the repository");
 	} else {
+		if (fstatat(chunks, "index.lock", &st,
+		    AT_SYMLINK_NOFOLLOW) == 0)
+			f->since = st.st_mtim;
 		ret = 0;
 	}
 	buf_fini(&b);
@@ -293,6 +297,64 @@ foreign_alive(int root, char *who, size_t size)
 	return found;
 }
 
+/* Seconds that the process has run, from its stat file; -1: can't be told. */
+static double
+age(int proc, const char *pid)
+{
+	enum { STARTTIME = 22 - 3 };    /* fields behind that of the state */
+	char path[320], text[1024], *p;
+	struct timespec up;
+	long hz = sysconf(_SC_CLK_TCK);
+	uint64_t ticks;
+	ssize_t n;
+	int fd, i;
+
+	snprintf(path, sizeof(path), "%s/stat", pid);
+	if ((fd = openat(proc, path, O_RDONLY | O_CLOEXEC)) == -1)
+		return -1;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0 || hz <= 0 || clock_gettime(CLOCK_BOOTTIME, &up) == -1)
+		return -1;
+	text[n] = '\0';
+	/* The program's name may hold anything, also parentheses. */
+	if ((p = strrchr(text, ')')) == NULL || (p = strchr(p, ' ')) == NULL)
+		return -1;
+	for (i = 0; i < STARTTIME; i++)
+		if ((p = strchr(p + 1, ' ')) == NULL)
+			return -1;
+	p++;
+	p[strcspn(p, " \n")] = '\0';
+	if (str_u64(p, 0, UINT64_MAX, &ticks) == -1)
+		return -1;
+	return (double)up.tv_sec - (double)ticks / (double)hz;
+}
+
+/*
+ * A killed writer's number is soon another process's, and would keep everybody
+ * out for as long as that runs.  It is not the writer when it began after the
+ * lock file was written and is none of the programs that write.
+ */
+static bool
+other_process(const struct foreign *f)
+{
+	enum { SLACK = 10 };            /* seconds: clocks are adjusted */
+	char pid[32], name[64];
+	double old, since;
+	bool other;
+	int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (proc == -1)
+		return false;
+	snprintf(pid, sizeof(pid), "%" PRIu64, f->pid);
+	since = (double)(when_now().tv_sec - f->since.tv_sec);
+	old = age(proc, pid);
+	other = old >= 0 && old + SLACK < since &&
+	    program(proc, pid, name, sizeof(name)) && !suspect(name);
+	close(proc);
+	return other;
+}
+
 /* Does a writer of that pid live?  Our own is stale: we hold no lock yet. */
 static bool
 writer_lives(const struct foreign *f)
@@ -301,7 +363,9 @@ writer_lives(const struct foreign *f)
 		return false;
 	if (f->pid == 0 || f->pid > INT_MAX)
 		return true;
-	return kill((pid_t)f->pid, 0) == 0 || errno != ESRCH;
+	if (kill((pid_t)f->pid, 0) == -1 && errno == ESRCH)
+		return false;
+	return !other_process(f);
 }
 
 static bool

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -79,6 +80,7 @@ struct foreign {
 	bool writer;
 	uint64_t pid;
 	uint64_t readers[3];
+	struct timespec since;          /* the file is of then, if it was read */
 };
 
 /*
