@@ -268,31 +268,56 @@ archive_open(struct archive *a, struct ddup *r, const char *name,
 	return archive_open_at(a, r, r->archives, file, e);
 }
 
-int
-ddup_sound(struct ddup *r, const char *name, const char *want, struct err *e)
+/* The file alone, without a look at what is in it. */
+static int
+bare(struct archive *a, struct ddup *r, const char *name, struct err *e)
 {
-	struct archive a = { .r = r, .fd = -1 };
 	struct stat st;
-	char sum[64];
-	int ret = -1;
 
+	memset(a, 0, sizeof(*a));
+	a->r = r;
+	a->fd = -1;
 	if (!ddup_name_ok(name))
 		return err_set(e, CALA_USAGE, "'%s' is no name for an "
 		    "archive", str_q(name));
-	name_archive(a.name, name);
-	a.fd = openat(r->archives, a.name, O_RDONLY | O_NOFOLLOW |
+	name_archive(a->name, name);
+	a->fd = openat(r->archives, a->name, O_RDONLY | O_NOFOLLOW |
 	    O_NONBLOCK | O_CLOEXEC);
-	if (a.fd == -1 || fstat(a.fd, &st) == -1) {
-		err_sys(e, "%s", str_q(a.name));
-		goto out;
+	if (a->fd == -1 || fstat(a->fd, &st) == -1)
+		return err_sys(e, "%s", str_q(a->name));
+	if (!S_ISREG(st.st_mode))
+		return wrong(a, "not a regular file", e);
+	a->size = (uint64_t)st.st_size;
+	return 0;
+}
+
+int
+ddup_sound(struct ddup *r, const char *name, const char *want, struct err *e)
+{
+	struct archive a;
+	char sum[64];
+	int ret = -1;
+
+	if (bare(&a, r, name, e) == 0 && archive_sum(&a, sum, e) == 0)
+		ret = strcmp(sum, want) == 0 ? 0 : err_set(e,
+		    CALA_INTEGRITY, "%s: its checksum is not the record's: "
+		    "%s, not %s", str_q(a.name), sum, str_q(want));
+	archive_close(&a);
+	return ret;
+}
+
+int
+ddup_ended(struct ddup *r, const char *name, struct err *e)
+{
+	struct archive a;
+	struct err why = ERR_INIT;
+	int ret = 1;
+
+	if (bare(&a, r, name, &why) == -1 || frame(&a, &why) == -1) {
+		ret = why.code == CALA_INTEGRITY ? 0 : -1;
+		if (ret == -1)
+			*e = why;
 	}
-	a.size = (uint64_t)st.st_size;
-	if (archive_sum(&a, sum, e) == -1)
-		goto out;
-	ret = strcmp(sum, want) == 0 ? 0 : err_set(e, CALA_INTEGRITY,
-	    "%s: its checksum is not the record's: %s, not %s", a.name, sum,
-	    str_q(want));
-out:
 	archive_close(&a);
 	return ret;
 }

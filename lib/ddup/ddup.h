@@ -105,8 +105,12 @@ int  ddup_exists(const struct ddup *, const char *, struct err *);
 /*
  * ddup_sound(r, name, want, e): is the archive's file the one that had the
  * checksum want (ddup_sum.checksum)?  0, or -1: CALA_INTEGRITY.
+ * ddup_ended(r, name, e): does the file have an archive's beginning and end?  1;
+ * 0: it is cut short, or another program is writing it, under its final name;
+ * -1.
  */
 int  ddup_sound(struct ddup *, const char *, const char *, struct err *);
+int  ddup_ended(struct ddup *, const char *, struct err *);
 
 /*
  * Chunks.  A reference (uint32_t) stands for a chunk as long as the repository

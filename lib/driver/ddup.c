@@ -55,11 +55,15 @@ foreign(const struct driver_call *call, struct ddup *r, const char *uuid,
 {
 	char name[FILE_NAME];
 	struct stat st;
+	int whole;
 
 	snprintf(name, sizeof(name), "%s.ddup", uuid);
 	if (fstatat(ddup_archives(r), name, &st, AT_SYMLINK_NOFOLLOW) == -1)
 		return err_sys(e, "%s", name);
+	if ((whole = ddup_ended(r, uuid, e)) == -1)
+		return -1;
 	record_init(rec);
+	rec->complete = whole == 1;
 	memcpy(rec->uuid, uuid, sizeof(rec->uuid));
 	rec->foreign = true;
 	/* It is written under its final name: this is when it ended. */

@@ -160,3 +160,78 @@ load ddup
 	put t $U3
 	whole t $U3
 }
+
+@test "a killed writer's number, now another process's, keeps nobody out" {
+	repo
+	small t
+	put t $U
+	sleep 100 3>&- &
+	pid=$!
+	{
+		printf '\2\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0'
+		printf '%b' "$(printf '\\x%02x\\x%02x\\x%02x' $((pid & 255)) \
+			$((pid >> 8 & 255)) $((pid >> 16)))"
+		head -c 29 /dev/zero
+	} >lock
+	# Since before that process began: it can't be the one.
+	touch -d '1 hour ago' lock
+	cp -p lock "$R/chunks/index.lock"
+	put t $U2 || { kill $pid; false; }
+	# Since after it began: it may be, whatever it is called.
+	touch -d '1 hour' lock
+	cp -p lock "$R/chunks/index.lock"
+	run --separate-stderr d break-lock
+	kill $pid
+	[ "$status" -eq 11 ]
+	wait $pid || true
+	d break-lock
+	whole t $U2
+}
+
+@test "what another program has not finished is not listed as whole" {
+	repo
+	small t
+	put t $U
+	head -c 100 "$R/archives/$U.ddup" >"$R/archives/$U2.ddup"
+	: >"$R/archives/$U3.ddup"
+	d list >said
+	[ "$(jq -r 'select(.complete == false).uuid' said | tr '\n' ' ')" = \
+		"$U2 $U3 " ]
+	jq -se 'any(.uuid == "'$U'" and .complete)' said
+}
+
+@test "ids that were given away again: sizes tell, where no map does" {
+	vector tiny-repo
+	d verify -b $U --read-data
+	# The same index, but the ids 1 and 2 have changed their chunks.
+	python3 - "$R/chunks/index" <<-'END'
+		import sys, zlib
+		raw = bytearray(zlib.decompress(open(sys.argv[1], 'rb').read(), -15))
+		def varint(at):
+		    v = n = 0
+		    while True:
+		        b = raw[at + n]
+		        v |= (b & 127) << 7 * n
+		        n += 1
+		        if b < 128:
+		            return v, n
+		at = 32
+		for _ in range(int.from_bytes(raw[:8], 'little')):
+		    at += varint(at)[1]
+		where = {}
+		for _ in range(int.from_bytes(raw[16:24], 'little')):
+		    hash_at = at
+		    at += 32
+		    id, n = varint(at)
+		    at += n
+		    at += varint(at)[1]
+		    where[id] = hash_at
+		a, b = where[1], where[2]
+		raw[a:a+32], raw[b:b+32] = raw[b:b+32], raw[a:a+32]
+		z = zlib.compressobj(6, zlib.DEFLATED, -15)
+		open(sys.argv[1], 'wb').write(z.compress(bytes(raw)) + z.flush())
+	END
+	run --separate-stderr d verify -b $U --read-data
+	[ "$status" -eq 3 ]
+	[[ $stderr == *"its size is"* ]]
+}
