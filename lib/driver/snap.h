@@ -65,8 +65,8 @@ struct snap_arrival {
 	struct proc proc;
 	int in, said;                   /* its stdin; what it says (a file) */
 	bool done;                      /* the backup is there */
-	char temp[64];                  /* btrfs: the folder it goes to */
-	int dir;
+	char temp[64];                  /* the folder it goes to */
+	int dir;                        /* that, locked */
 	char *dataset;                  /* zfs: where it goes; heap */
 	bool fresh;                     /* made for it */
 };

@@ -145,8 +145,10 @@ snap_verify(struct driver_call *call, struct record *rec, struct err *e)
 		goto out;
 	}
 	driver_say(call, rec->foreign ? "note: no record: nothing to compare "
-	    "the snapshot with" : "ok: it is the snapshot of the record, "
-	    "unchanged");
+	    "the snapshot with" : rec->sum_value == NULL ? "note: the run that "
+	    "made it was killed before the record was complete: nothing to "
+	    "compare the snapshot with" : "ok: it is the snapshot of the "
+	    "record, unchanged");
 	if (snap_get(call, &in, e) == -1) {
 		failed(call, "open the snapshot", e);
 		goto out;

@@ -30,6 +30,7 @@ struct put {
 	struct match *match;
 	bool made;              /* U/ is ours */
 	bool taken;             /* the snapshot is there */
+	bool asked;             /* to lock it: by our own caller */
 };
 
 int
@@ -223,6 +224,21 @@ finish(struct put *p, struct err *e)
 	return p->rec->locked ? s->kind->hold(s, p->rec->uuid, true, e) : 0;
 }
 
+/* It could be seen, and has been locked since: it is whole, and stays. */
+static bool
+wanted(struct put *p)
+{
+	struct err own = ERR_INIT;
+	struct record now;
+	bool yes = false;
+
+	if (!p->asked && snap_recorded(&p->s, p->rec->uuid, &now, &own) == 1) {
+		yes = now.locked;
+		record_fini(&now);
+	}
+	return yes;
+}
+
 static void
 undo(struct put *p)
 {
@@ -232,6 +248,11 @@ undo(struct put *p)
 	if (p->s.lock == -1 && (p->made || p->taken))
 		(void)snap_lock(&p->s, &own);
 	err_clear(&own);
+	if (p->taken && wanted(p)) {
+		log_warn(p->s.call->log, "backup %s stays, although it was "
+		    "not counted to its end: somebody has locked it", uuid);
+		return;
+	}
 	if (p->taken) {
 		(void)p->s.kind->hold(&p->s, uuid, false, &own);
 		err_clear(&own);
@@ -286,6 +307,7 @@ snap_put(struct driver_call *call, struct err *e)
 	memset(&p, 0, sizeof(p));
 	p.rec = call->record;
 	p.vol.fd = -1;
+	p.asked = p.rec->locked;
 	if (snap_begin(call, true, &p.s, e) == -1)
 		return -1;
 	if (p.s.kind->volume(&p.s, &p.vol, e) == -1 ||

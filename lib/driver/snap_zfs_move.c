@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -69,11 +70,62 @@ snap_zfs_send(struct snap *s, const char *uuid, const char *base,
 	    sink_write(to, end, sizeof(end), e) : ret;
 }
 
+/* Snapshots of one dataset, oldest first; those behind name are newer. */
+struct newer {
+	const char *name;
+	bool found;
+	char **v;
+	size_t n;
+};
+
+static int
+on_snapshot(void *ctx, const char *p, size_t n, struct err *e)
+{
+	struct newer *w = ctx;
+	char **more;
+
+	if (n == strlen(w->name) && memcmp(p, w->name, n) == 0) {
+		w->found = true;
+		return 0;
+	}
+	if (!w->found)
+		return 0;
+	more = reallocarray(w->v, w->n + 1, sizeof(*w->v));
+	if (more == NULL)
+		return err_oom(e);
+	w->v = more;
+	if ((w->v[w->n] = str_ndup(p, n)) == NULL)
+		return err_oom(e);
+	w->n++;
+	return 0;
+}
+
+static int
+newer_than(struct snap *s, const char *dataset, struct newer *w,
+    struct err *e)
+{
+	/* Not by time of creation: clocks are set back. */
+	const char *argv[] = { "zfs", "list", "-H", "-r", "-d", "1", "-t",
+	    "snapshot", "-o", "name", "-s", "createtxg", dataset, NULL };
+
+	return zfs_ask(s->call->log, argv, on_snapshot, w, e);
+}
+
+static void
+newer_fini(struct newer *w)
+{
+	size_t i;
+
+	for (i = 0; i < w->n; i++)
+		free(w->v[i]);
+	free(w->v);
+}
+
 /* ---- receive ---- */
 
 struct search {
 	const char *guid;
-	char *dataset;
+	char *full;
 };
 
 /* "NAME\tGUID" */
@@ -81,15 +133,15 @@ static int
 on_guid(void *ctx, const char *p, size_t n, struct err *e)
 {
 	struct search *w = ctx;
-	const char *tab = memchr(p, '\t', n), *at;
+	const char *tab = memchr(p, '\t', n);
 
-	if (tab == NULL || w->dataset != NULL ||
+	if (tab == NULL || w->full != NULL ||
 	    n - (size_t)(tab - p) - 1 != strlen(w->guid) ||
 	    memcmp(tab + 1, w->guid, strlen(w->guid)) != 0 ||
-	    (at = memchr(p, '@', (size_t)(tab - p))) == NULL)
+	    memchr(p, '@', (size_t)(tab - p)) == NULL)
 		return 0;
-	w->dataset = str_ndup(p, (size_t)(at - p));
-	return w->dataset == NULL ? err_oom(e) : 0;
+	w->full = str_ndup(p, (size_t)(tab - p));
+	return w->full == NULL ? err_oom(e) : 0;
 }
 
 static bool
@@ -104,6 +156,27 @@ received(struct snap *s, const char *dataset, struct err *e)
 	return r == 0;
 }
 
+/*
+ * With -F some versions destroy what is newer than the snapshot that a stream
+ * continues.  Those are backups.
+ */
+static int
+is_newest(struct snap *s, const char *dataset, const char *full,
+    struct err *e)
+{
+	struct newer w = { full, false, NULL, 0 };
+	int ret = newer_than(s, dataset, &w, e);
+
+	if (ret == 0 && w.n > 0) {
+		ret = err_set(e, CALA_USAGE, "the stream continues %s, but %s "
+		    "is newer: nothing stored", str_q(full), str_q(w.v[0]));
+		err_hint(e, "send it with --base of the newest one here, or "
+		    "whole");
+	}
+	newer_fini(&w);
+	return ret;
+}
+
 /* The dataset of the snapshot that an incremental stream begins with. */
 static int
 base_of(struct snap *s, struct snap_arrival *a, const char *parent,
@@ -113,20 +186,30 @@ base_of(struct snap *s, struct snap_arrival *a, const char *parent,
 	    "name,value", "guid", parent, NULL };
 	char text[24];
 	struct search w = { text, NULL };
+	int ret = -1;
 
 	snprintf(text, sizeof(text), "%" PRIu64, guid);
 	if (zfs_ask(s->call->log, argv, on_guid, &w, e) == -1)
-		return -1;
-	if (w.dataset == NULL)
-		return err_set(e, CALA_NOTFOUND, "the stream continues a "
-		    "snapshot that is not in %s: receive that first",
-		    str_q(parent));
-	a->dataset = w.dataset;
-	if (!zfs_dataset_ok(a->dataset) || !received(s, a->dataset, e))
-		return e->code != 0 ? -1 : err_set(e, CALA_USAGE,
-		    "%s was not received: it is left alone",
-		    str_q(a->dataset));
-	return 0;
+		goto out;
+	if (w.full == NULL) {
+		err_set(e, CALA_NOTFOUND, "the stream continues a snapshot "
+		    "that is not in %s: receive that first", str_q(parent));
+		goto out;
+	}
+	if ((a->dataset = str_ndup(w.full, strcspn(w.full, "@"))) == NULL) {
+		err_oom(e);
+		goto out;
+	}
+	if (!zfs_dataset_ok(a->dataset) || !received(s, a->dataset, e)) {
+		if (e->code == 0)
+			err_set(e, CALA_USAGE, "%s was not received: it is "
+			    "left alone", str_q(a->dataset));
+		goto out;
+	}
+	ret = is_newest(s, a->dataset, w.full, e);
+out:
+	free(w.full);
+	return ret;
 }
 
 /* What is there already is not ours to remove again. */
@@ -186,16 +269,43 @@ target(struct snap *s, struct snap_arrival *a, struct err *e)
 	return unused(s, a, e);
 }
 
+/* Whoever receives U holds its folder. */
+static int
+hold_folder(struct snap *s, struct snap_arrival *a, struct err *e)
+{
+	const char *uuid = s->call->record->uuid;
+
+	if (a->dir != -1)
+		close(a->dir);
+	if ((a->dir = snap_folder(s, uuid, e)) == -1)
+		return -1;
+	if (flock(a->dir, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	return err_set(e, CALA_LOCKED, "backup %s is being received by "
+	    "somebody else", uuid);
+}
+
 /* U/ and its files are there before the snapshot is. */
 static int
 folder(struct snap *s, struct snap_arrival *a, struct err *e)
 {
 	struct record *rec = s->call->record;
 	struct snap_volume v = { -1, a->dataset };
-	int dir = -1, ret = -1;
+	int ret = -1;
 
 	if (snap_lock(s, e) == -1)
 		return -1;
+	if (faccessat(s->dirfd, rec->uuid, F_OK, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    hold_folder(s, a, e) == -1)
+		goto out;
+	/* Somebody may have been faster. */
+	snap_zfs_forget(s);
+	if (s->kind->stored(s, rec->uuid, e) != 0) {
+		if (e->code == 0)
+			err_set(e, CALA_EXISTS, "backup %s exists already",
+			    rec->uuid);
+		goto out;
+	}
 	if (mkdirat(s->dirfd, rec->uuid, 0700) == -1 && (errno != EEXIST ||
 	    snap_clear(s, rec->uuid, e) == -1 ||
 	    mkdirat(s->dirfd, rec->uuid, 0700) == -1)) {
@@ -203,17 +313,16 @@ folder(struct snap *s, struct snap_arrival *a, struct err *e)
 			err_sys(e, "%s/%s", str_q(s->path), rec->uuid);
 		goto out;
 	}
+	if (hold_folder(s, a, e) == -1)
+		goto out;
 	snprintf(a->temp, sizeof(a->temp), "%s", rec->uuid);
-	if ((dir = snap_folder(s, rec->uuid, e)) == -1 ||
-	    snap_write_rules(dir, a->match, e) == -1 ||
-	    s->kind->before(s, &v, dir, e) == -1 ||
-	    snap_write(dir, rec, e) == -1)
+	if (snap_write_rules(a->dir, a->match, e) == -1 ||
+	    s->kind->before(s, &v, a->dir, e) == -1 ||
+	    snap_write(a->dir, rec, e) == -1)
 		goto out;
 	ret = fsync(s->dirfd) == -1 ? err_sys(e, "sync %s", str_q(s->path)) :
 	    0;
 out:
-	if (dir != -1)
-		close(dir);
 	snap_unlock(s);
 	return ret;
 }
@@ -296,6 +405,9 @@ snap_zfs_depart(struct snap *s, struct snap_arrival *a)
 	}
 	if (!a->done && a->temp[0] != '\0')
 		(void)snap_clear(s, a->temp, &e);
+	if (a->dir != -1)
+		close(a->dir);
+	a->dir = -1;
 	free(a->dataset);
 	a->dataset = NULL;
 }
@@ -325,36 +437,6 @@ snap_zfs_clean(struct snap *s, const char *dataset, struct err *e)
 }
 
 /* ---- rollback ---- */
-
-/* Snapshots of one dataset, oldest first; those behind name are newer. */
-struct newer {
-	const char *name;
-	bool found;
-	char **v;
-	size_t n;
-};
-
-static int
-on_snapshot(void *ctx, const char *p, size_t n, struct err *e)
-{
-	struct newer *w = ctx;
-	char **more;
-
-	if (n == strlen(w->name) && memcmp(p, w->name, n) == 0) {
-		w->found = true;
-		return 0;
-	}
-	if (!w->found)
-		return 0;
-	more = reallocarray(w->v, w->n + 1, sizeof(*w->v));
-	if (more == NULL)
-		return err_oom(e);
-	w->v = more;
-	if ((w->v[w->n] = str_ndup(p, n)) == NULL)
-		return err_oom(e);
-	w->n++;
-	return 0;
-}
 
 /* May each of them be lost?  Not one that somebody holds or has locked. */
 static int
@@ -425,11 +507,8 @@ int
 snap_zfs_rollback(struct snap *s, const struct record *rec, struct err *e)
 {
 	char full[SNAP_FULL], dataset[SNAP_FULL];
-	const char *list[] = { "zfs", "list", "-H", "-r", "-d", "1", "-t",
-	    "snapshot", "-o", "name", "-s", "creation", dataset, NULL };
 	const char *back[] = { "zfs", "rollback", full, NULL, NULL };
 	struct newer w = { full, false, NULL, 0 };
-	size_t i;
 	int ret = -1;
 
 	if (snap_zfs_full(s, rec->uuid, full, e) == -1)
@@ -442,7 +521,7 @@ snap_zfs_rollback(struct snap *s, const struct record *rec, struct err *e)
 			    "restore from it", rec->uuid);
 		return -1;
 	}
-	if (zfs_ask(s->call->log, list, on_snapshot, &w, e) == -1)
+	if (newer_than(s, dataset, &w, e) == -1)
 		goto out;
 	if (may_lose(s, &w, e) == -1)
 		goto out;
@@ -461,8 +540,6 @@ snap_zfs_rollback(struct snap *s, const struct record *rec, struct err *e)
 	driver_say(s->call, "done; %zu newer snapshots are gone", w.n);
 	ret = clear_lost(s, &w, e);
 out:
-	for (i = 0; i < w.n; i++)
-		free(w.v[i]);
-	free(w.v);
+	newer_fini(&w);
 	return ret;
 }

@@ -131,3 +131,91 @@ old_trees() {
 	[ "$(old_trees)" -eq 0 ]
 	d verify -b $U --read-data
 }
+
+@test "zfs: a stream that continues an older snapshot never costs a newer one" {
+	put --uuid $U
+	echo 2 >"$v/n"
+	put --uuid $U2
+	echo 3 >"$v/n"
+	put --uuid $U3
+	d send -b $U >full
+	d send -b $U2 --base $U >step2
+	d send -b $U3 --base $U >step3
+	for id in $U $U2 $U3; do d rm -b $id; done
+	d receive -s $S --uuid $U <full
+	d receive -s $S --uuid $U2 <step2
+	fails 2 d receive -s $S --uuid $U3 <step3
+	[[ $stderr == *"is newer"* ]]
+	[ "$(listed)" = "$U $U2 " ]
+	d verify -b $U2 --read-data
+	[ ! -e "$store/$U3" ]
+}
+
+@test "zfs: two that receive one UUID: the second takes nothing from the first" {
+	head -c 1M /dev/urandom >"$v/world/region"
+	put --uuid $U
+	d send -b $U >whole
+	mkfifo f
+	cala-snap receive -c c -s $S --uuid $U2 <f >out 2>err 3>&- &
+	job=$!
+	exec 7>f
+	# Enough for it to begin.
+	head -c 700000 whole >&7
+	for _ in $(seq 1 100); do
+		[ ! -e "$store/$U2/cala.json" ] || break
+		sleep 0.1
+	done
+	# By its dataset where that shows already, else by its folder.
+	run d receive -s $S --uuid $U2 <whole
+	[ "$status" -eq 11 ] || [ "$status" -eq 15 ]
+	[ -e "$store/$U2/dataset" ]
+	tail -c +700001 whole >&7
+	exec 7>&-
+	wait $job
+	job=
+	fails 15 d receive -s $S --uuid $U2 <whole
+	d verify -b $U2 --read-data
+}
+
+@test "btrfs: a backup that was locked while it was counted is not taken back" {
+	local i
+	for i in $(seq 1 3000); do : >"$v/world/f$i"; done
+	for i in $(seq 1 20); do
+		cala-snap put -c c -s $S --uuid $U "$v" >out 2>err 3>&- &
+		job=$!
+		until d set -b $U --lock >/dev/null 2>&1; do
+			kill -0 $job 2>/dev/null || break
+		done
+		kill -TERM $job 2>/dev/null || true
+		s=0
+		wait $job || s=$?
+		job=
+		d set -b $U --lock >/dev/null
+		[ "$(listed)" = "$U " ]
+		d set -b $U --no-lock >/dev/null
+		d rm -b $U
+		[ "$s" -ne 143 ] || break
+	done
+}
+
+@test "btrfs: verify claims nothing of a record that was never completed" {
+	put --uuid $U
+	jq -c 'del(.checksum, .size, .files, .completed)' "$store/$U/cala.json" \
+		>new
+	cat new >"$store/$U/cala.json"
+	run d verify -b $U
+	[ "$status" -eq 0 ]
+	[[ $output != *unchanged* ]]
+	[[ $output == *"was killed before"* ]]
+}
+
+@test "btrfs: one backup that can't be read hides no other" {
+	put --uuid $U
+	wings $U2
+	head -c 9M /dev/zero | tr '\0' x >"$store/$U2/ignored"
+	put --uuid $U3
+	run --separate-stderr d list
+	[ "$status" -eq 3 ]
+	[[ $output == *$U* && $output == *$U3* ]]
+	[[ $stderr == *$U2* ]]
+}
