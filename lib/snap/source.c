@@ -155,6 +155,25 @@ parent_of(int fd)
 	return up;
 }
 
+/*
+ * Who may rename in V could put a link in the place of a snapshot in it, and
+ * have us read anything.
+ */
+static int
+only_root(int fd, const char *path, struct err *e)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == -1)
+		return err_sys(e, "%s", str_q(path));
+	if (st.st_uid == 0 && (st.st_mode & 022) == 0)
+		return 0;
+	err_set(e, CALA_USAGE, "%s is a mount point that others than root can "
+	    "write to: they could exchange a snapshot in it", str_q(path));
+	err_hint(e, "mount the folder above it instead");
+	return 1;
+}
+
 static int
 take_btrfs(int fd, const char *path, const char *owner,
     struct source_snap *s, struct err *e)
@@ -165,10 +184,14 @@ take_btrfs(int fd, const char *path, const char *owner,
 	if (name_new(PREFIX, owner, name, e) == -1)
 		return -1;
 	/* In V itself where it is a mount point: it is not in the snapshot. */
-	if ((s->dirfd = parent_of(fd)) == -1)
+	if ((s->dirfd = parent_of(fd)) == -1) {
+		if ((ret = only_root(fd, path, e)) != 0)
+			return ret;
 		s->dirfd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	else if ((up = mounts_path(s->dirfd, e)) == NULL)
+		ret = -1;
+	} else if ((up = mounts_path(s->dirfd, e)) == NULL) {
 		return -1;
+	}
 	s->path = str_join(up != NULL ? up : path, name);
 	free(up);
 	if (s->path == NULL || s->dirfd == -1)

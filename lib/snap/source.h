@@ -40,8 +40,9 @@ enum { SOURCE_NAME = 80 };
 /*
  * source_take(log, dir, owner, kind, whole, tmp, s, e): snapshot dir.  owner is
  * a UUID; tmp an absolute path of a folder for clones.  0; 1: dir is no
- * subvolume or dataset of (that) kind, or, with whole, has others mounted or
- * nested in it that a snapshot would not hold: err says which; -1.  Without
+ * subvolume or dataset of (that) kind, or can't have a snapshot that is safe
+ * from the server, or, with whole, has others mounted or nested in it that a
+ * snapshot would not hold: err says which; -1.  Without
  * whole those are warnings.
  * source_drop(log, s): remove it, also after a signal; a failure is a warning.
  * source_sweep(log, dir, owner, tmp, &n, e): remove what killed runs left.

@@ -157,6 +157,24 @@ frozen() {
 	[ "$(cala cat survival "$id" server.properties)" = motd=hello ]
 }
 
+@test "btrfs: a mount point that the server owns has no snapshot it could exchange" {
+	mkdir "$tmp/other"
+	mount -o "subvol=$S" "$(findmnt -no SOURCE "$tmp/fs" | sed 's/\[.*//')" \
+		"$tmp/other"
+	sed -i "s|^path = .*|path = $tmp/other|" "$tmp/cala.conf"
+	chown 1000 "$tmp/other"
+	run --separate-stderr cala -v backup survival
+	s=$status id=$output said=$stderr
+	sed -i "s/^snapshot = .*/snapshot = btrfs/" "$tmp/cala.conf"
+	run --separate-stderr cala backup survival
+	umount "$tmp/other"
+	[ "$s" -eq 0 ]
+	[[ $said == *"others than root"* ]]
+	[ "$status" -eq 2 ]
+	[[ $stderr == *"others than root"* ]]
+	[ "$(cala cat survival "$id" server.properties)" = motd=hello ]
+}
+
 # A driver that waits: what a killed backup leaves.
 slow_backup() {
 	mkfifo "$tmp/hold"
