@@ -14,4 +14,12 @@
  */
 unsigned probe_left(const void *, size_t);
 
+/*
+ * probe_runs(p, n, &left): which part is left when all that is done is to leave
+ * out runs (base/run.h), in 256ths, and as *left what a fast compressor leaves
+ * of the same samples, 16 a MiB: a decision between both must see more than
+ * one for or against.  Both 0 when n is too small to sample.
+ */
+unsigned probe_runs(const void *, size_t, unsigned *);
+
 #endif

@@ -13,7 +13,10 @@
 #include "base/bytes.h"
 #include "base/code.h"
 #include "base/hash.h"
+#include "base/probe.h"
+#include "base/run.h"
 #include "chunk/cut.h"
+#include "chunk/runs.h"
 #include "chunk/squeeze.h"
 
 enum { BIG = 32 << 20 };
@@ -275,6 +278,136 @@ squeezing(void **state)
 	free(back);
 }
 
+/* Wherever a run lies, and however short what follows it. */
+static void
+finding_runs(void **state)
+{
+	size_t at, len, n, end, from;
+
+	(void)state;
+	for (len = RUN_LEAST - 1; len < RUN_LEAST + 20; len++)
+		for (at = 0; at < 70; at++)
+			for (n = at + len; n < at + len + 3; n++) {
+				prng(at + len, data, n + 8);
+				memset(data + at, 7, len);
+				data[at + len] = 8;
+				if (at > 0)
+					data[at - 1] = 9;
+				from = at < 5 ? 0 : at - 5;
+				if (len < RUN_LEAST) {
+					assert_int_equal(run_find(data, from,
+					    n, &end), n);
+					assert_int_equal(end, n);
+					continue;
+				}
+				assert_int_equal(run_find(data, from, n, &end),
+				    at);
+				assert_int_equal(end, at + len);
+			}
+	assert_int_equal(run_find(data, 5, 5, &end), 5);
+}
+
+/* n bytes of data through runs_deflate and back; how long they were. */
+static size_t
+runs_back(size_t n, unsigned char *out, unsigned char *back)
+{
+	size_t room = n + n / 1000 + 64, len = runs_deflate(data, n, out, room);
+
+	assert_true(len > 0);
+	memset(back, 1, n);
+	assert_true(inflates(SQUEEZE_DEFLATE, out, len, back, n));
+	assert_memory_equal(back, data, n);
+	/* exactly that much room is enough, and a byte less is not */
+	memset(out + len, 0xa5, 8);
+	assert_int_equal(runs_deflate(data, n, out, len), len);
+	assert_int_equal(get_le64(out + len), UINT64_C(0xa5a5a5a5a5a5a5a5));
+	out[len - 1] = 0xa5;
+	assert_int_equal(runs_deflate(data, n, out, len - 1), 0);
+	assert_int_equal(out[len - 1], 0xa5);
+	return len;
+}
+
+static void
+runs(void **state)
+{
+	static const size_t tails[] = { 0, 1, 2, 100, 65535, 65536, 200000 };
+	unsigned char *out = malloc(BIG), *back = malloc(BIG);
+	size_t i, j, len;
+
+	(void)state;
+	assert_true(out != NULL && back != NULL);
+	/* every length of a match, every byte, at the end and before more */
+	for (len = RUN_LEAST; len < 2 * 258 + 40; len++)
+		for (i = 0; i < 3; i++) {
+			prng(len, data, 600 + len);
+			memset(data + 300, (int)(len * 7 + i), len);
+			runs_back(300 + len + i * 150, out, back);
+			runs_back(300 + len + i, out, back);
+		}
+	/* stored blocks of all sizes, before and behind a run */
+	for (i = 0; i < sizeof(tails) / sizeof(*tails); i++)
+		for (j = 0; j < sizeof(tails) / sizeof(*tails); j++) {
+			len = tails[i] + 5000 + tails[j];
+			prng(i, data, len);
+			memset(data + tails[i], 0, 5000);
+			assert_true(runs_back(len, out, back) < tails[i] +
+			    tails[j] + 600);
+		}
+	memset(data, 0, 4 << 20);
+	assert_true(runs_back(4 << 20, out, back) < 32 << 10);
+	prng(4, data, 100000);
+	assert_true(runs_back(100000, out, back) <= 100010);
+	free(out);
+	free(back);
+}
+
+/*
+ * A world's region: streams that nothing shrinks, in sectors that they don't
+ * fill.  As small as a compressor makes it, within half a percent.
+ */
+static void
+gaps(void **state)
+{
+	enum { N = 2 << 20 };
+	struct libdeflate_compressor *c = libdeflate_alloc_compressor(6);
+	unsigned char *out = malloc(N), *back = malloc(N);
+	enum squeeze_format f;
+	struct err e = ERR_INIT;
+	struct squeeze *s;
+	size_t i, len, want;
+	unsigned left;
+
+	(void)state;
+	assert_true(c != NULL && out != NULL && back != NULL);
+	prng(9, data, N);
+	for (i = 0; i < N; i += 8192)
+		memset(data + i + 5000 + i / 8192 * 11, 0, 3192 - i / 8192 *
+		    11);
+	assert_true(probe_runs(data, N, &left) < left + 8);
+	want = libdeflate_deflate_compress(c, data, N, out, N);
+	for (f = SQUEEZE_GZIP; f <= SQUEEZE_DEFLATE; f++) {
+		s = squeeze_new(f, -1, &e);
+		assert_non_null(s);
+		assert_int_equal(squeeze_run(s, data, N, out, &len), f);
+		assert_true(len < want + want / 200);
+		assert_true(inflates(f, out, len, back, N));
+		assert_memory_equal(back, data, N);
+		squeeze_free(s);
+	}
+	/* where there is more to gain, it is gained */
+	for (i = 0; i < N; i++)
+		data[i] = (unsigned char)("0123456789abcdef"[data[i] & 15]);
+	want = libdeflate_deflate_compress(c, data, N, out, N);
+	s = squeeze_new(SQUEEZE_DEFLATE, 6, &e);
+	assert_non_null(s);
+	assert_int_equal(squeeze_run(s, data, N, out, &len), SQUEEZE_DEFLATE);
+	assert_int_equal(len, want);
+	squeeze_free(s);
+	libdeflate_free_compressor(c);
+	free(out);
+	free(back);
+}
+
 int
 main(void)
 {
@@ -284,6 +417,9 @@ main(void)
 		cmocka_unit_test(large),
 		cmocka_unit_test(piecemeal),
 		cmocka_unit_test(squeezing),
+		cmocka_unit_test(finding_runs),
+		cmocka_unit_test(runs),
+		cmocka_unit_test(gaps),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
