@@ -20,7 +20,7 @@
  * the time; most that SLIGHT lets slip is 0.5 % of such a chunk.  Where less
  * than a fifth is gained, the quickest level finds nearly all of it.
  */
-enum { RAW_FROM = 252, SLIGHT = 8, DENSE_FROM = 64, QUICK_FROM = 204,
+enum { RAW_FROM = 252, SLIGHT = 10, DENSE_FROM = 64, QUICK_FROM = 204,
 	QUICK = 1 };
 
 enum { GZIP_HEAD = 10, GZIP_TAIL = 8 };
