@@ -9,10 +9,10 @@
 #include "ddup/stream.h"
 
 enum {
-	BUDGET = 16 << 20,              /* plain bytes in flight */
+	BUDGET = 16 << 20,              /* bytes in flight, packed and plain */
 	PIECES = 256,                   /* chunks in flight */
 	LEAST = 3,                      /* even of huge ones */
-	SPARE = 8 << 20                 /* bytes of idle decoders */
+	SPARE = 4 << 20                 /* bytes of idle decoders */
 };
 
 /* A chunk on its way; several uses in a row share one. */
@@ -218,7 +218,8 @@ add_piece(struct feed *f, struct ffile *ff, const unsigned char *hash,
 			guess = ff->body.real;
 		if (len > pc->max)
 			pc->len = 0;
-		pc->weight = guess > pc->max ? pc->max : (size_t)guess;
+		/* A decoder holds the file beside what comes out of it. */
+		pc->weight = 2 * (guess > pc->max ? pc->max : (size_t)guess);
 		pc->refs = 1;
 		f->pieces++;
 		f->weight += pc->weight;
