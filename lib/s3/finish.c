@@ -441,36 +441,60 @@ reconcile(struct upload *u, const struct s3_req *r, time_t since,
 	return unknown(u, &why, e);
 }
 
-/* What came back from a Complete that succeeded. */
+/*
+ * What came back from a Complete that succeeded.  Of what is under the key now
+ * only our own may be called damaged, for that is removed: without conditions
+ * another writer may have replaced it since.
+ */
 static int
 check_result(struct upload *u, const struct result *got, const char *crc,
-    struct err *e)
+    bool *damaged, struct err *e)
 {
-	unsigned char want[SUM_MAX], have[16];
+	unsigned char want[SUM_MAX] = { 0 }, have[16];
+	struct err why = ERR_INIT;
 	struct s3_object o;
+	bool other, wrong = false;
 	unsigned n;
 
-	if (*crc != '\0' && got->sum[0] != '\0' && strcmp(crc, got->sum) != 0)
-		return err_set(e, CALA_INTEGRITY, "%s: the store's %s of the "
-		    "whole is not ours", str_q(u->key), sum_word(u->sum));
-	if (attr_etag_parts(u->o->etag, have, &n) && n == u->parts &&
+	*damaged = false;
+	if (*crc != '\0' && got->sum[0] != '\0' && strcmp(crc, got->sum) != 0) {
+		err_set(e, CALA_INTEGRITY, "%s: the store's %s of the whole "
+		    "is not ours", str_q(u->key), sum_word(u->sum));
+		wrong = true;
+	} else if (attr_etag_parts(u->o->etag, have, &n) && n == u->parts &&
 	    expected_etag(u, want)) {
 		if (memcmp(want, have, sizeof(have)) == 0)
 			return 0;
-		if (u->etags == MD5_YES)
-			return err_set(e, CALA_INTEGRITY, "%s: the store's "
-			    "ETag of the whole is not that of its parts",
+		if (u->etags == MD5_YES) {
+			err_set(e, CALA_INTEGRITY, "%s: the store's ETag of "
+			    "the whole is not that of its parts",
 			    str_q(u->key));
+			wrong = true;
+		}
+	}
+	if (wrong && u->o->version[0] != '\0') {
+		*damaged = true;
+		return -1;
 	}
 	/* an ETag that tells nothing: at least all bytes must be there */
-	if (s3_head(u->s, u->key, &o, e) == -1) {
+	if (s3_head(u->s, u->key, &o, &why) == -1) {
 		log_step(u->s->log, "%s: its size can't be looked at: %s",
-		    str_q(u->key), e->msg);
+		    str_q(u->key), why.msg);
+		return wrong ? -1 : 0;
+	}
+	/* only the answer was wrong */
+	if (wrong && o.size == u->total && attr_etag_parts(o.etag, have, &n) &&
+	    n == u->parts && memcmp(want, have, sizeof(have)) == 0) {
+		memcpy(u->o->etag, o.etag, strlen(o.etag) + 1);
 		err_clear(e);
 		return 0;
 	}
+	other = u->o->etag[0] != '\0' && !attr_etag_same(o.etag, u->o->etag);
+	*damaged = !other;
+	if (wrong)
+		return -1;
 	/* another writer's by now: nothing of it is ours to judge */
-	if (u->o->etag[0] != '\0' && !attr_etag_same(o.etag, u->o->etag)) {
+	if (other) {
 		log_step(u->s->log, "%s: replaced by somebody else since",
 		    str_q(u->key));
 		return 0;
@@ -581,6 +605,7 @@ upload_complete(struct upload *u, struct err *e)
 	struct buf text, crc;
 	struct s3_object there;
 	time_t since = 0;
+	bool damaged;
 	unsigned try;
 	int ret = -1;
 
@@ -623,8 +648,9 @@ upload_complete(struct upload *u, struct err *e)
 			goto out;
 		}
 	}
-	if (check_result(u, &got, crc.p, e) == -1) {
-		remove_damaged(u);
+	if (check_result(u, &got, crc.p, &damaged, e) == -1) {
+		if (damaged)
+			remove_damaged(u);
 		u->id[0] = '\0';
 		ret = -1;
 		goto out;

@@ -184,6 +184,23 @@ refused() {
 	s3_sound
 }
 
+@test "an object that another writer put in place of ours is not removed" {
+	# ETags that tell nothing: the size is looked at, and it is another's.
+	s3_fault etag op=UploadPart value=opaque count=0
+	s3_fault replace op=HeadObject size=7
+	put --checksum md5 k
+	[ "$(s3_bytes k)" = RRRRRRR ]
+	s3_sound
+}
+
+@test "a wrong ETag of the whole: the object decides, and stays if it is right" {
+	s3_fault status op=CompleteMultipartUpload status=200 when=stored \
+		'body=<CompleteMultipartUploadResult><ETag>"00000000000000000000000000000000-5"</ETag></CompleteMultipartUploadResult>'
+	put --checksum md5 k
+	s3_same k in
+	s3_sound
+}
+
 @test "Complete that always fails: the upload is aborted" {
 	s3_fault status op=CompleteMultipartUpload status=500 code=InternalError \
 		count=0
