@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "base/when.h"
+#include "driver/s3_memory.h"
 #include "driver/s3tool.h"
 #include "front/front.h"
 #include "front/meter.h"
@@ -46,6 +47,8 @@ struct run {
 	struct log *log;
 	struct s3_upload how;
 	struct whole in;
+	struct memory memory;
+	int dirfd;              /* of the memory; -1: none */
 	_Atomic uint64_t bytes;
 	double began;
 };
@@ -171,6 +174,70 @@ report(struct run *r, struct err *e)
 	return ret;
 }
 
+/* ---- what SIGKILL leaves, the next run or gc removes ---- */
+
+static int
+left(void *arg, const char *key, const char *id, struct err *e)
+{
+	struct run *r = arg;
+
+	log_note(r->log, "aborting an upload to %s: its process was killed",
+	    str_q(key));
+	return s3_abort(r->t.s3, key, id, e);
+}
+
+static void
+on_opened(void *arg, const char *key, const char *id)
+{
+	struct run *r = arg;
+	struct err e = ERR_INIT;
+
+	if (r->dirfd == -1)
+		return;
+	if (memory_note(&r->memory, r->dirfd, &r->t.setup.target, key, id,
+	    &e) == -1)
+		log_step(r->log, "an interrupted upload would not be "
+		    "remembered: %s", e.msg);
+	err_clear(&e);
+	if (memory_each(r->dirfd, &r->t.setup.target, true, left, r,
+	    &e) == -1)
+		log_note(r->log, "what a killed run left stays: %s", e.msg);
+}
+
+static void
+on_closed(void *arg, const char *key, const char *id)
+{
+	struct run *r = arg;
+
+	(void)key;
+	(void)id;
+	memory_drop(&r->memory);
+}
+
+static void
+remember(struct run *r)
+{
+	struct err e = ERR_INIT;
+
+	r->dirfd = memory_open(environ, true, &e);
+	if (r->dirfd == -1)
+		log_step(r->log, "an interrupted upload would not be "
+		    "remembered: %s", e.msg);
+	r->how.opened = on_opened;
+	r->how.closed = on_closed;
+	r->how.arg = r;
+}
+
+/* What could not be aborted stays noted. */
+static void
+forget(struct run *r)
+{
+	if (r->memory.fd != -1)
+		close(r->memory.fd);
+	if (r->dirfd != -1)
+		close(r->dirfd);
+}
+
 static int
 work(struct run *r, struct err *e)
 {
@@ -181,6 +248,7 @@ work(struct run *r, struct err *e)
 	int ret = -1;
 
 	r->began = when_mono();
+	remember(r);
 	if ((sink = s3_upload(r->t.s3, r->t.key, &r->how, e)) == NULL)
 		return -1;
 	how.mode = progress_mode(r->t.front->progress, r->t.front->progress_off,
@@ -207,7 +275,8 @@ main(int argc, char **argv)
 	struct args a = { .commit_fd = UINT64_MAX };
 	struct err e = ERR_INIT;
 	struct front f;
-	struct run r = { .a = &a, .t = S3TOOL_INIT(&f), .log = &f.log };
+	struct run r = { .a = &a, .t = S3TOOL_INIT(&f), .log = &f.log,
+	    .memory = MEMORY_INIT, .dirfd = -1 };
 	const struct opt table[] = {
 		{ OPT_U64, 0, "commit-fd", "N",
 		    "commit when descriptor N says C", &a.commit_fd, NULL },
@@ -259,6 +328,7 @@ main(int argc, char **argv)
 		unsetenv("AWS_SECURITY_TOKEN");
 		ret = work(&r, &e);
 	}
+	forget(&r);
 	s3tool_close(&r.t);
 	free_pairs(&a.meta);
 	free_pairs(&a.tags);

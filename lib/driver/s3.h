@@ -20,6 +20,7 @@
 
 #include "archive/archive.h"
 #include "driver/driver.h"
+#include "driver/s3_memory.h"
 #include "s3/s3.h"
 #include "s3/setup.h"
 
@@ -137,34 +138,6 @@ void s3disk_side_key(const char *, const char *, char [S3DISK_KEY]);
 /* s3_list.c, s3_put.c */
 int s3disk_list(struct driver_call *, record_fn *, void *, struct err *);
 int s3disk_put(struct driver_call *, struct sink **, struct err *);
-
-/*
- * s3_memory.c: the uploads that this machine began, so that another run can
- * abort what a killed one left, also where a store lists no uploads (MinIO
- * lists those of one key only).  A file each, locked by its process, in the
- * folder s3-uploads of the state directory.
- *
- * memory_open(call, create, e): that folder; -1 with CALA_NOTFOUND when it was
- *   never made.
- * memory_note(m, dirfd, d, key, id, e): note an upload.  memory_drop(m): it is
- *   over.
- * memory_each(dirfd, d, dead, fn, arg, e): each upload to this bucket that was
- *   noted: of processes that are gone (dead), or that live.  When fn returns 0
- *   for a dead one, it is forgotten; -1 goes on with the next, and is returned
- *   in the end.
- */
-struct memory {
-	int dirfd, fd;          /* dirfd is borrowed */
-	char name[32];
-};
-#define MEMORY_INIT { -1, -1, "" }
-int  memory_open(struct driver_call *, bool, struct err *);
-int  memory_note(struct memory *, int, struct s3_disk *, const char *,
-    const char *, struct err *);
-void memory_drop(struct memory *);
-typedef int memory_fn(void *, const char *, const char *, struct err *);
-int  memory_each(int, struct s3_disk *, bool, memory_fn *, void *,
-    struct err *);
 
 /* s3_read.c */
 int s3disk_raw(struct driver_call *, struct source **, struct err *);

@@ -79,8 +79,8 @@ left_somewhere(void *arg, const struct s3_open *u, struct err *e)
 	s->key = u->key;
 	s->id = u->id;
 	s->alive = false;
-	if (s->dirfd != -1 && memory_each(s->dirfd, s->d, false, compare, s,
-	    e) == -1)
+	if (s->dirfd != -1 && memory_each(s->dirfd,
+	    &s->d->setup.target, false, compare, s, e) == -1)
 		return -1;
 	if (s->alive)
 		return 0;
@@ -101,8 +101,8 @@ sweep_uploads(struct sweep *s, struct err *e)
 {
 	struct err own = ERR_INIT;
 
-	if (s->dirfd != -1 && memory_each(s->dirfd, s->d, true, left_here, s,
-	    e) == -1)
+	if (s->dirfd != -1 && memory_each(s->dirfd,
+	    &s->d->setup.target, true, left_here, s, e) == -1)
 		return -1;
 	if (s3_uploads(s->d->s3, "", left_somewhere, s, &own) == 0)
 		return 0;
@@ -180,7 +180,7 @@ s3disk_gc(struct driver_call *call, struct err *e)
 
 	if ((s.d = s3disk_open(call, e)) == NULL)
 		return -1;
-	s.dirfd = memory_open(call, false, &none);
+	s.dirfd = memory_open(call->env, false, &none);
 	if (sweep_uploads(&s, e) == -1 ||
 	    s3_list(s.d->s3, S3DISK_CHECK, NULL, old_check, &s, e) == -1 ||
 	    s3disk_scan(s.d, "", "", &l, e) == -1)

@@ -2,7 +2,7 @@
  * s3_memory: which uploads were begun here.
  */
 
-#include "driver/s3.h"
+#include "driver/s3_memory.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,10 +17,12 @@
 
 #include "base/buf.h"
 #include "base/code.h"
+#include "base/err.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
 #include "base/when.h"
+#include "s3/s3.h"
 
 enum {
 	NOTE_MAX = 16 << 10,    /* bytes */
@@ -31,12 +33,12 @@ enum {
 static const char folder[] = "s3-uploads", suffix[] = ".upload";
 
 static const char *
-env(const struct driver_call *call, const char *name)
+value(char *const *env, const char *name)
 {
 	size_t n = strlen(name);
 	char *const *p;
 
-	for (p = call->env; p != NULL && *p != NULL; p++)
+	for (p = env; p != NULL && *p != NULL; p++)
 		if (strncmp(*p, name, n) == 0 && (*p)[n] == '=' &&
 		    (*p)[n + 1] != '\0')
 			return *p + n + 1;
@@ -45,17 +47,17 @@ env(const struct driver_call *call, const char *name)
 
 /* Survives a reboot, unlike /run: parts cost money until they are aborted. */
 static int
-state_dir(const struct driver_call *call, struct buf *b, struct err *e)
+state_dir(char *const *env, struct buf *b, struct err *e)
 {
 	const char *s;
 
-	if ((s = env(call, "STATE_DIRECTORY")) != NULL)
+	if ((s = value(env, "STATE_DIRECTORY")) != NULL)
 		buf_add(b, s, strcspn(s, ":"));
-	else if ((s = env(call, "XDG_STATE_HOME")) != NULL && *s == '/')
+	else if ((s = value(env, "XDG_STATE_HOME")) != NULL && *s == '/')
 		buf_printf(b, "%s/cala", s);
 	else if (geteuid() == 0)
 		buf_str(b, "/var/lib/cala");
-	else if ((s = env(call, "HOME")) != NULL)
+	else if ((s = value(env, "HOME")) != NULL)
 		buf_printf(b, "%s/.local/state/cala", s);
 	else
 		return err_set(e, CALA_NOTFOUND, "no state directory: "
@@ -65,13 +67,13 @@ state_dir(const struct driver_call *call, struct buf *b, struct err *e)
 }
 
 int
-memory_open(struct driver_call *call, bool create, struct err *e)
+memory_open(char *const *env, bool create, struct err *e)
 {
 	struct buf b;
 	int fd = -1;
 
 	buf_init(&b, 4096);
-	if (state_dir(call, &b, e) == 0)
+	if (state_dir(env, &b, e) == 0)
 		fd = create ? file_mkdirs(b.p, 0700, e) :
 		    file_opendir(AT_FDCWD, b.p, e);
 	buf_fini(&b);
@@ -79,10 +81,9 @@ memory_open(struct driver_call *call, bool create, struct err *e)
 }
 
 static int
-write_note(int fd, struct s3_disk *d, const char *key, const char *id,
-    struct err *e)
+write_note(int fd, const struct s3_target *t, const char *key,
+    const char *id, struct err *e)
 {
-	const struct s3_target *t = &d->setup.target;
 	struct buf b;
 	struct jw j;
 	int ret;
@@ -107,8 +108,8 @@ write_note(int fd, struct s3_disk *d, const char *key, const char *id,
 }
 
 int
-memory_note(struct memory *m, int dirfd, struct s3_disk *d, const char *key,
-    const char *id, struct err *e)
+memory_note(struct memory *m, int dirfd, const struct s3_target *t,
+    const char *key, const char *id, struct err *e)
 {
 	unsigned char r[DIGITS / 2];
 	char hex[DIGITS + 1];
@@ -123,7 +124,7 @@ memory_note(struct memory *m, int dirfd, struct s3_disk *d, const char *key,
 	if (m->fd == -1)
 		return err_sys(e, "%s", m->name);
 	if (flock(m->fd, LOCK_EX | LOCK_NB) == 0 &&
-	    write_note(m->fd, d, key, id, e) == 0 && fsync(dirfd) == 0)
+	    write_note(m->fd, t, key, id, e) == 0 && fsync(dirfd) == 0)
 		return 0;
 	if (e->code == 0)
 		err_sys(e, "note an upload");
@@ -151,7 +152,7 @@ is_note(const char *name)
 
 struct each {
 	int dirfd;
-	struct s3_disk *d;
+	const struct s3_target *t;
 	bool dead;
 	memory_fn *fn;
 	void *arg;
@@ -164,7 +165,7 @@ static bool
 ours(const struct each *x, const json_t *o, const char **key,
     const char **id)
 {
-	const struct s3_target *t = &x->d->setup.target;
+	const struct s3_target *t = x->t;
 	const char *endpoint = json_get_str(o, "endpoint");
 	const char *bucket = json_get_str(o, "bucket");
 
@@ -211,10 +212,10 @@ one_note(struct each *x, const char *name, const struct stat *st, int fd,
 }
 
 int
-memory_each(int dirfd, struct s3_disk *d, bool dead, memory_fn *fn,
+memory_each(int dirfd, const struct s3_target *t, bool dead, memory_fn *fn,
     void *arg, struct err *e)
 {
-	struct each x = { dirfd, d, dead, fn, arg, time(NULL), ERR_INIT };
+	struct each x = { dirfd, t, dead, fn, arg, time(NULL), ERR_INIT };
 	struct dirent *de;
 	struct stat st;
 	bool gone;

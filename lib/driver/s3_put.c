@@ -49,8 +49,8 @@ on_opened(void *arg, const char *key, const char *id)
 	struct put *p = arg;
 	struct err e = ERR_INIT;
 
-	if (p->dirfd != -1 && memory_note(&p->memory, p->dirfd, p->d, key,
-	    id, &e) == -1)
+	if (p->dirfd != -1 && memory_note(&p->memory, p->dirfd,
+	    &p->d->setup.target, key, id, &e) == -1)
 		log_step(p->call->log, "an interrupted upload would not be "
 		    "remembered: %s", e.msg);
 }
@@ -330,7 +330,7 @@ s3disk_put(struct driver_call *call, struct sink **out, struct err *e)
 	p->call = call;
 	p->memory = (struct memory)MEMORY_INIT;
 	buf_init(&p->before, RECORD_MAX + 1);
-	p->dirfd = memory_open(call, true, &none);
+	p->dirfd = memory_open(call->env, true, &none);
 	if (p->dirfd == -1)
 		log_step(call->log, "an interrupted upload would not be "
 		    "remembered: %s", none.msg);

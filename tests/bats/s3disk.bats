@@ -338,6 +338,41 @@ listed() {
 	s3_sound
 }
 
+# killed_put KEY: an upload by cala-s3put, killed with parts in the store.
+killed_put() {
+	rm -f f
+	mkfifo f
+	cala-s3put -c c "$1" <f >out 2>err &
+	pid=$!
+	exec 7>f
+	s3_blob 38000000 >&7
+	until [ -n "$(s3_uploads)" ]; do sleep 0.05; done
+	kill -KILL $pid
+	wait $pid || true
+	exec 7>&-
+}
+
+@test "gc aborts what a killed cala-s3put left, whatever its key" {
+	killed_put mc/today
+	d gc -n | grep -q 'would abort an upload to mc/today'
+	[ -n "$(s3_uploads)" ]
+	d gc | grep -q 'aborting an upload to mc/today'
+	[ -z "$(s3_uploads)" ]
+	d gc | grep -q 'nothing to do'
+	s3_sound
+}
+
+@test "so does the next large upload by cala-s3put" {
+	killed_put mc/today
+	s3_blob 20000000 | cala-s3put -c c mc/tomorrow 2>err
+	grep -q 'aborting an upload to mc/today' err
+	[ -z "$(s3_uploads)" ]
+	[ -z "$(find state -name '*.upload')" ]
+	s3_blob 20000000 | cala-s3put -c c mc/tomorrow 2>err
+	[ ! -s err ]
+	s3_sound
+}
+
 @test "gc: uploads of other machines only when nothing came for a day" {
 	s3_do upload bucket=bkt "key=$S/$U.tar.gz" age=90000
 	s3_do upload bucket=bkt "key=$S/$U2.tar.gz" age=3600
