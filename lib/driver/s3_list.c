@@ -7,6 +7,7 @@
 
 #include "driver/s3.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -259,12 +260,38 @@ struct fetch {
 	int ret;
 };
 
+/*
+ * An object of another size than its record's is not the backup that was
+ * stored, and not called whole.  A list that may be old or wrong is no witness.
+ */
+static int
+compare(struct fetch *f, struct err *e)
+{
+	struct record *rec = &f->rec;
+	struct s3_object now;
+
+	if (rec->foreign || !rec->has_stored || rec->stored == f->o->size)
+		return 0;
+	if (s3_head(f->d->s3, f->o->key, &now, e) == -1)
+		return -1;
+	if (now.size == rec->stored)
+		return 0;
+	log_warn(f->call->log, "%s: damaged: it has %" PRIu64 " bytes, its "
+	    "record says %" PRIu64, f->o->key, now.size, rec->stored);
+	rec->complete = false;
+	return 0;
+}
+
 static void
 run_fetch(struct job *j)
 {
 	struct fetch *f = (struct fetch *)j;
 
 	f->ret = s3disk_record(f->call, f->d, f->o, &f->rec, &f->e);
+	if (f->ret == 0 && compare(f, &f->e) == -1) {
+		record_fini(&f->rec);
+		f->ret = -1;
+	}
 }
 
 static void

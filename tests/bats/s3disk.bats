@@ -274,6 +274,26 @@ listed() {
 	fails 14 d get -b $U --raw >/dev/null
 }
 
+@test "an object that was cut is listed, but not as whole" {
+	small $U
+	small $U2
+	printf '[server "x"]\nuuid = %s\npath = %s/t\nconfiguration = c\n' \
+		$S "$PWD" >>cala.conf
+	cala status x --max-age 1h
+	s3_do cut bucket=bkt "key=$S/$U2.tar.zst" size:=300
+	run --separate-stderr d list -s $S
+	[ "$(jq -c '[.uuid[0:8], .complete]' <<<"$output" | tr '\n' ' ')" = \
+		'["aaaa1111",true] ["aaaa2222",false] ' ]
+	[[ $stderr == *"$U2.tar.zst: damaged: it has 300 bytes"* ]]
+	# The whole one is the newest that counts.
+	[ "$(cala cat x latest one 2>err)" = one ]
+	d rm -s $S -b $U
+	run -10 cala status x --max-age 1h
+	# A change of its name does not write that into the record.
+	d set -s $S -b $U2 --name cut
+	s3_bytes "$S/.cala/$U2.json" | jq -e '.complete and .name == "cut"'
+}
+
 @test "an object that is replaced while it is read" {
 	mkdir t
 	s3_blob 30000000 >t/x
