@@ -178,6 +178,22 @@ look(struct driver_call *call, struct s3_disk *d, struct err *e)
 	return x != NULL ? 1 : 0;
 }
 
+/* What is read here and there is compared with its record's sum before. */
+static int
+sum_now(struct s3_disk *d, const struct record *rec, struct err *e)
+{
+	struct source *src;
+	int ret;
+
+	if (!stored_has_sum(rec))
+		return 0;
+	if ((src = download(d, rec, e)) == NULL)
+		return -1;
+	ret = source_drain(src, e);
+	source_close(src);
+	return ret;
+}
+
 int
 s3disk_verify(struct driver_call *call, struct record *rec, struct err *e)
 {
@@ -204,6 +220,8 @@ s3disk_verify(struct driver_call *call, struct record *rec, struct err *e)
 		}
 		driver_say(call, "note: no index: only reading it can tell");
 	}
+	if (seeks(d->found.format) && sum_now(d, rec, e) == -1)
+		return stored_failed(call, "read", e);
 	if (reader_of(call, d, rec, &in, e) == -1)
 		return stored_failed(call, "open", e);
 	ret = stored_verify(call, rec, in, e);

@@ -356,9 +356,11 @@ stored_verify(struct driver_call *call, const struct record *rec,
 	    files, e) == -1 || stored_compare(call, rec, "bytes of files",
 	    rec->has_size, rec->size, size, e) == -1)
 		return -1;
-	driver_say(call, rec->sum_value != NULL ?
-	    "ok: its SHA-256 is the record's" : "note: no checksum on record; "
-	    "the format's own checks agreed");
+	driver_say(call, stored_has_sum(rec) ?
+	    "ok: its SHA-256 is the record's" : rec->sum_value != NULL ?
+	    "note: the record's checksum is none that cala knows; the "
+	    "format's own checks agreed" : "note: no checksum on record; the "
+	    "format's own checks agreed");
 	if (!rec->complete)
 		driver_say(call, "note: the backup is partial: %" PRIu64
 		    " warnings when it was made", rec->warnings_count);

@@ -42,7 +42,8 @@ struct tree *stored_tree(struct ranged *, const struct archive_read *,
  * stored_compare(call, rec, what, has, want, got, e): does the record say the
  *   same (if it says anything)?  CALA_INTEGRITY, and said.
  * stored_verify(call, rec, in, e): read everything as a restore would, compare
- *   with the record, say each step.
+ *   with the record, say each step.  It also says that the SHA-256 is the
+ *   record's: in is of stored_source, or the caller has compared it.
  */
 int stored_failed(struct driver_call *, const char *, struct err *);
 int stored_compare(struct driver_call *, const struct record *, const char *,

@@ -294,6 +294,27 @@ listed() {
 	s3_bytes "$S/.cala/$U2.json" | jq -e '.complete and .name == "cut"'
 }
 
+@test "verify calls a checksum the record's only after comparing it" {
+	mkdir t
+	echo one >t/one
+	for f in zip 7z; do
+		u=${U%1}$((n += 1))
+		cala-pack -f $f -C t . | d put -s $S --uuid "$u" >/dev/null
+		d verify -b "$u" --read-data | grep -q "its SHA-256 is the record's"
+		# What no checksum of the format's own covers.
+		at=10
+		[ $f = zip ] || at=6
+		s3_do damage bucket=bkt "key=$S/$u.$f" at=$at
+		fails 14 d verify -b "$u" --read-data
+	done
+	small $U2
+	s3_bytes "$S/.cala/$U2.json" |
+		jq -c '.checksum = {type: "other", value: "00"}' >rec
+	theirs "$S/.cala/$U2.json" rec
+	run -0 d verify -b $U2 --read-data
+	[[ $output == *"none that cala knows"* && $output != *"SHA-256 is"* ]]
+}
+
 @test "an object that is replaced while it is read" {
 	mkdir t
 	s3_blob 30000000 >t/x
