@@ -133,8 +133,9 @@ reach(struct check *c, struct err *e)
 			return failed(c, "TLS", e);
 		}
 		if (e->code == CALA_NET && e->hint[0] == '\0')
-			err_hint(e, "is the service up, the port right, and "
-			    "does a firewall let us out?");
+			err_hint(e, "is the service up, the port right (and "
+			    "%s what it speaks), and does a firewall let us "
+			    "out?", c->place.tls ? "https" : "http");
 		return failed(c, "connect", e);
 	}
 	driver_say(c->call, c->place.tls ? "ok: connected; its certificate is "

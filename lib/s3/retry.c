@@ -141,6 +141,9 @@ s3_code(int curl, unsigned status, const char *code)
 	};
 	size_t i;
 
+	/* what answers speaks no HTTP: the scheme was always one that is */
+	if (curl == CURLE_UNSUPPORTED_PROTOCOL)
+		return CALA_NET;
 	if (curl != CURLE_OK)
 		return certificate(curl) ? CALA_TLS :
 		    hopeless(curl) ? CALA_FAIL : CALA_NET;

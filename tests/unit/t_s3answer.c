@@ -167,6 +167,7 @@ judging(void **st)
 		{ 0, 503, "QuotaExceeded", S3_FATAL, CALA_NOSPACE },
 		{ 0, 200, "EntityTooSmall", S3_FATAL, CALA_FAIL },
 		{ 0, 501, "NotImplemented", S3_FATAL, CALA_FAIL },
+		{ 1, 0, "", S3_FATAL, CALA_NET },
 		{ 6, 0, "", S3_AGAIN, CALA_NET },
 		{ 7, 0, "", S3_AGAIN, CALA_NET },
 		{ 18, 206, "", S3_AGAIN, CALA_NET },
