@@ -16,6 +16,7 @@ enum { ASK_JOBS = 8, ASK_SECONDS = 300, SAID_MAX = 16384 };
 struct ask {
 	const struct conf_section *cfg;
 	struct finds *f;
+	const char *server;     /* asked for, or NULL */
 	bool raw;
 	struct args args;
 	struct buf said;
@@ -54,6 +55,13 @@ on_record(void *ctx, const char *p, size_t n, struct err *e)
 		free(h);
 		return err_ctx(e, "configuration %s",
 		    str_q(conf_name(a->cfg)));
+	}
+	/* Whatever the driver took -s for: latest and prune act on these. */
+	if (a->server != NULL && h->rec.server[0] != '\0' &&
+	    strcasecmp(h->rec.server, a->server) != 0) {
+		record_fini(&h->rec);
+		free(h);
+		return 0;
 	}
 	slim(&h->rec);
 	if (a->raw && (h->raw = str_ndup(p, n)) == NULL)
@@ -128,6 +136,7 @@ finds_ask(const struct job_env *env, const struct conf_section *const *cfgs,
 	for (i = 0; i < n; i++) {
 		a[i].cfg = cfgs[i];
 		a[i].f = f;
+		a[i].server = server;
 		a[i].raw = raw;
 		buf_init(&a[i].said, SAID_MAX);
 		args_driver(env, &a[i].args, cfgs[i], "list");

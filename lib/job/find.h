@@ -35,7 +35,8 @@ struct finds {
  * finds_ask(env, cfgs, n, server, raw, f, e): add the backups of a server
  * (UUID; NULL: of all) in n configurations.  A configuration that can't be
  * asked is a miss and no error; one that could be read in part is a warning,
- * and what it told counts.  -1 without memory or when stopped.
+ * and what it told counts.  Another server's backup is passed over where a
+ * driver lists it all the same.  -1 without memory or when stopped.
  * finds_sort: oldest first.  finds_free: also after a failure.
  */
 int  finds_ask(const struct job_env *, const struct conf_section *const *,

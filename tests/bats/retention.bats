@@ -110,6 +110,27 @@ left() {
 	[ "$(cala list --json | jq '.backups | length')" -eq 3 ]
 }
 
+@test "a driver that lists other servers' backups, too, costs them nothing" {
+	other=11111111-aaaa-4bbb-8ccc-000000000001
+	mkdir bin
+	cat >bin/cala-toy <<-EOT
+	#!/bin/sh
+	[ "\$1" != list ] || exec "$top/contrib/examples/cala-toy" list -c toy
+	exec "$top/contrib/examples/cala-toy" "\$@"
+	EOT
+	chmod +x bin/cala-toy
+	PATH=$PWD/bin:$PATH
+	mine=$(cala-pack -f tar -C srv . 2>/dev/null | cala-toy put -c toy \
+		-s $sid --created 2026-03-01T12:00:00Z | jq -r .uuid)
+	echo other >srv/file
+	theirs=$(cala-pack -f tar -C srv . 2>/dev/null | cala-toy put -c toy \
+		-s $other --created 2026-03-02T12:00:00Z | jq -r .uuid)
+	[ "$(cala list survival -c toy | cut -f 2)" = "$mine" ]
+	[ "$(cala cat survival latest -c toy file)" = hello ]
+	cala prune survival -c toy --keep-last 1
+	[ -e "toys/$mine.tar" ] && [ -e "toys/$theirs.tar" ]
+}
+
 @test "prune under a running backup is 11; a store that can't be asked, its status" {
 	made 01 '' >/dev/null
 	mkfifo gate
