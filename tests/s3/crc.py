@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import tempfile
+import threading
 import zlib
 
 POLY = {"crc32": (32, 0xEDB88320), "crc32c": (32, 0x82F63B78),
@@ -15,6 +16,7 @@ FULL_ONLY = {"crc64nvme"}
 COMPOSITE_ONLY = {"sha1", "sha256"}
 _lib = None
 _tables = {}
+_lock = threading.Lock()     # nobody sees either half made
 
 
 def _load():
@@ -36,12 +38,13 @@ class Crc:
         self.width, poly = POLY[name]
         self.mask = (1 << self.width) - 1
         self.register = self.mask
-        if _lib is None:
-            _load()
-        if name not in _tables:
-            _tables[name] = (ctypes.c_uint64 * 2048)()
-            _lib.crc_init(_tables[name], poly)
-        self.table = _tables[name]
+        with _lock:
+            if _lib is None:
+                _load()
+            if name not in _tables:
+                _tables[name] = (ctypes.c_uint64 * 2048)()
+                _lib.crc_init(_tables[name], poly)
+            self.table = _tables[name]
 
     def update(self, data):
         data = memoryview(data)
