@@ -59,10 +59,11 @@ libobjs  := $(libsrc:%.c=$(O)/%.o)
 binobjs  := $(tools:%=$(O)/bin/%.o)
 units    := $(basename $(notdir $(sort $(wildcard tests/unit/t_*.c))))
 fuzzers  := $(basename $(notdir $(sort $(wildcard tests/fuzz/f_*.c))))
+helpers  := $(patsubst %.c,$(O)/%,$(sort $(wildcard tests/pxar/*.c)))
 unitbins := $(units:%=$(O)/tests/%)
 fuzzbins := $(fuzzers:%=$(O)/tests/%)
 testobjs := $(units:%=$(O)/tests/unit/%.o) $(fuzzers:%=$(O)/tests/fuzz/%.o) \
-            $(O)/tests/fuzz/replay.o
+            $(O)/tests/fuzz/replay.o $(helpers:%=%.o)
 aliases  := $(foreach l,$(links),$(if $(filter $(lastword $(subst :, ,$l)),\
               $(tools)),$l))
 manpages := $(sort $(wildcard man/*.[157]))
@@ -87,6 +88,9 @@ $(unitbins): $(O)/tests/%: $(O)/tests/unit/%.o $(O)/libcala.a
 	$(call say,LD $@)$(CC) $(ldflags) -o $@ $^ $(ldlibs) $(shell $(PKG_CONFIG) --libs cmocka)
 $(fuzzbins): $(O)/tests/%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay.o \
     $(O)/libcala.a
+	$(call say,LD $@)$(CC) $(ldflags) -o $@ $^ $(ldlibs)
+
+$(helpers): %: %.o $(O)/libcala.a
 	$(call say,LD $@)$(CC) $(ldflags) -o $@ $^ $(ldlibs)
 
 # Which drivers share a program is a link beside it, here as after install.
@@ -116,7 +120,7 @@ check:
 	@tests/deps build test
 	@$(if $(TESTS),:,tests/peers || :)
 	@$(MAKE) --no-print-directory check-built
-test-programs: $(unitbins) $(fuzzbins)
+test-programs: $(unitbins) $(fuzzbins) $(helpers)
 check-built: all test-programs
 	@O='$(O)' SANITIZE='$(SANITIZE)' tests/run $(TESTS)
 unit:

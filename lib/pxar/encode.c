@@ -54,7 +54,7 @@ struct enc {
 	struct pxar_sum sum;
 	struct buf items, path, names;
 	struct acl acl;
-	struct links *links;
+	struct plinks *links;
 	struct rec *rec;
 	size_t nrec, rec_room;
 	struct level level[ENTRY_DEPTH_MAX + 1];
@@ -584,7 +584,7 @@ static int
 linked(struct enc *t, const struct entry *en, struct entry *own,
     uint64_t *back)
 {
-	const struct link *l = links_find(t->links, en->target);
+	const struct plink *l = plinks_find(t->links, en->target);
 
 	if (l == NULL || (l->type == ENTRY_FILE &&
 	    strlen(en->target) > PXAR_NAME_MAX)) {
@@ -669,9 +669,9 @@ put_entry(struct enc *t, const struct entry *en, struct content *c,
 		return descend(t, en, pos, false, e);
 	/* None told: it may have other names, and a link may be linked to. */
 	if ((k == 0 && en->nlink != 1 &&
-	    links_add(t->links, en, en->type, pos, e) == -1) ||
+	    plinks_add(t->links, en, en->type, pos, e) == -1) ||
 	    (k == 1 && en->nlink == 0 &&
-	    links_add(t->links, en, ENTRY_FILE, pos - back, e) == -1))
+	    plinks_add(t->links, en, ENTRY_FILE, pos - back, e) == -1))
 		return -1;
 	i = t->nrec - 1;
 	if (k == 1) {
@@ -766,7 +766,7 @@ enc_abort(struct writer *w)
 	buf_fini(&t->path);
 	buf_fini(&t->names);
 	acl_fini(&t->acl);
-	links_free(t->links);
+	plinks_free(t->links);
 	free(t->rec);
 	free(t);
 }
@@ -794,7 +794,7 @@ pxar_writer(struct sink *out, const struct pxar_write *how, struct log *log,
 	buf_init(&t->items, ITEMS_MAX);
 	buf_init(&t->path, ENTRY_PATH_MAX);
 	buf_init(&t->names, NAMES_MAX);
-	if ((t->links = links_new(e)) == NULL) {
+	if ((t->links = plinks_new(e)) == NULL) {
 		enc_abort(&t->w);
 		return NULL;
 	}

@@ -2,7 +2,7 @@
 #define CALA_PXAR_ENCODE_H
 
 /*
- * links: where the files are that other names may link to, by path.
+ * plinks: where the files are that other names may link to, by path.
  *
  * Of a path only 128 bits of a hash are kept, whose key nobody outside knows.
  */
@@ -10,7 +10,7 @@
 #include "pxar/pxar.h"
 
 /* Of files only pos; others (which have no HARDLINK) are kept themselves. */
-struct link {
+struct plink {
 	uint64_t hash[2];
 	uint64_t pos;           /* of its FILENAME */
 	char *target;
@@ -18,17 +18,17 @@ struct link {
 	enum entry_type type;
 };
 
-struct links;
+struct plinks;
 
 /*
- * links_add(l, entry, type, pos, e): an entry of that type at pos; a path that is
+ * plinks_add(l, entry, type, pos, e): an entry of that type at pos; a path that is
  * there already is replaced.
- * links_find: NULL when path never came.
+ * plinks_find: NULL when path never came.
  */
-struct links *links_new(struct err *);
-void links_free(struct links *);        /* NULL is fine */
-int  links_add(struct links *, const struct entry *, enum entry_type, uint64_t,
+struct plinks *plinks_new(struct err *);
+void plinks_free(struct plinks *);        /* NULL is fine */
+int  plinks_add(struct plinks *, const struct entry *, enum entry_type, uint64_t,
     struct err *);
-const struct link *links_find(const struct links *, const char *);
+const struct plink *plinks_find(const struct plinks *, const char *);
 
 #endif

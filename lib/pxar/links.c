@@ -9,16 +9,16 @@
 #include "pxar/item.h"
 
 /* A table with open addresses, at most half full; type 0 is an empty place. */
-struct links {
-	struct link *v;
+struct plinks {
+	struct plink *v;
 	size_t n, room;         /* room: a power of two */
 	uint64_t key[4];
 };
 
-struct links *
-links_new(struct err *e)
+struct plinks *
+plinks_new(struct err *e)
 {
-	struct links *l = calloc(1, sizeof(*l));
+	struct plinks *l = calloc(1, sizeof(*l));
 
 	if (l == NULL) {
 		err_oom(e);
@@ -26,14 +26,14 @@ links_new(struct err *e)
 	}
 	if (getrandom(l->key, sizeof(l->key), 0) != sizeof(l->key)) {
 		err_sys(e, "random numbers");
-		links_free(l);
+		plinks_free(l);
 		return NULL;
 	}
 	return l;
 }
 
 void
-links_free(struct links *l)
+plinks_free(struct plinks *l)
 {
 	size_t i;
 
@@ -45,8 +45,8 @@ links_free(struct links *l)
 	free(l);
 }
 
-static struct link *
-at(struct link *v, size_t room, const uint64_t h[2])
+static struct plink *
+at(struct plink *v, size_t room, const uint64_t h[2])
 {
 	size_t i = (size_t)h[0] & (room - 1);
 
@@ -57,10 +57,10 @@ at(struct link *v, size_t room, const uint64_t h[2])
 }
 
 static int
-grow(struct links *l, struct err *e)
+grow(struct plinks *l, struct err *e)
 {
 	size_t room = l->room == 0 ? 256 : 2 * l->room, i;
-	struct link *v = calloc(room, sizeof(*v));
+	struct plink *v = calloc(room, sizeof(*v));
 
 	if (v == NULL)
 		return err_oom(e);
@@ -74,7 +74,7 @@ grow(struct links *l, struct err *e)
 }
 
 static void
-hash(const struct links *l, const char *path, uint64_t h[2])
+hash(const struct plinks *l, const char *path, uint64_t h[2])
 {
 	size_t n = strlen(path);
 
@@ -83,10 +83,10 @@ hash(const struct links *l, const char *path, uint64_t h[2])
 }
 
 int
-links_add(struct links *l, const struct entry *en, enum entry_type type,
+plinks_add(struct plinks *l, const struct entry *en, enum entry_type type,
     uint64_t pos, struct err *e)
 {
-	struct link *x;
+	struct plink *x;
 	char *target = NULL;
 	uint64_t h[2];
 
@@ -108,10 +108,10 @@ links_add(struct links *l, const struct entry *en, enum entry_type type,
 	return 0;
 }
 
-const struct link *
-links_find(const struct links *l, const char *path)
+const struct plink *
+plinks_find(const struct plinks *l, const char *path)
 {
-	const struct link *x;
+	const struct plink *x;
 	uint64_t h[2];
 
 	if (l->room == 0)
