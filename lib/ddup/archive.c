@@ -256,16 +256,18 @@ archive_open(struct archive *a, struct ddup *r, const char *name,
     struct err *e)
 {
 	char file[DDUP_FILE];
-	int there = ddup_exists(r, name, e);
 
 	memset(a, 0, sizeof(*a));
 	a->fd = -1;
-	if (there == -1)
-		return -1;
-	if (there == 0)
-		return err_set(e, CALA_NOTFOUND, "no backup %s", str_q(name));
+	if (*name == '\0' || strlen(name) > DDUP_NAME_MAX ||
+	    strchr(name, '/') != NULL)
+		return err_set(e, CALA_USAGE, "'%s' is no name for an "
+		    "archive", str_q(name));
 	name_archive(file, name);
-	return archive_open_at(a, r, r->archives, file, e);
+	if (archive_open_at(a, r, r->archives, file, e) == 0)
+		return 0;
+	return e->code != CALA_NOTFOUND ? -1 : err_set(e, CALA_NOTFOUND,
+	    "no backup %s", str_q(name));
 }
 
 /* The file alone, without a look at what is in it. */

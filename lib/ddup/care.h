@@ -37,8 +37,9 @@ int care_empty(int, const char *, struct err *);
 int care_recover(struct ddup *, struct err *);
 
 /*
- * care_archives(r, fn, arg, e): the name of every archive, sorted; stops when
- * fn returns not 0.
+ * care_archives(r, fn, arg, e): the name of every archive, sorted, also those
+ * that we give to none (ddup-bak does): their chunks are in use as well.  Stops
+ * when fn returns not 0.
  */
 int care_archives(struct ddup *, int (*)(void *, const char *, struct err *),
     void *, struct err *);

@@ -81,7 +81,8 @@ id_used(void *arg, uint64_t id, struct err *e)
 	uint32_t ref, len;
 	bool told = false;
 
-	if (id > c->top)
+	/* What no index can hold says nothing of the ids that were given. */
+	if (id > c->top && id <= INDEX_ID_MAX)
 		c->top = id;
 	if (!o->a->ext) {
 		/* No detour by the hash: it may stand under two ids. */
@@ -140,8 +141,12 @@ archive_counted(void *arg, const char *name, struct err *e)
 		return -1;
 	}
 	c->unreadable++;
-	log_warn(c->r->log, "backup %s can't be read to its end: %s",
-	    str_q(name), why.msg);
+	if (c->quiet)
+		log_note(c->r->log, "backup %s can't be read to its end: %s",
+		    str_q(name), why.msg);
+	else
+		log_warn(c->r->log, "backup %s can't be read to its end: %s",
+		    str_q(name), why.msg);
 	return 0;
 }
 
@@ -168,6 +173,10 @@ count_apply(struct count *c)
 		if (want == now || (c->unreadable > 0 && want < now))
 			continue;
 		index_set_refs(ix, i, want);
+		changed++;
+	}
+	if (c->top >= ix->next_id) {
+		ix->next_id = c->top + 1;
 		changed++;
 	}
 	return changed;

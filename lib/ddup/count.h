@@ -22,6 +22,7 @@ struct count {
 	uint64_t top;                   /* highest id in any archive */
 	bool mend;                      /* add those to the index, where they
 					 * have a file */
+	bool quiet;                     /* notes, no warnings */
 };
 
 /*
@@ -30,7 +31,9 @@ struct count {
  * count_all(c, e): every archive; those that can't be read are warned about
  *   and counted.
  * count_apply(c): the counts into the index: exact when everything could be
- *   read, else only where they rise.  Returns how many changed.
+ *   read, else only where they rise.  An id that an archive refers to and no
+ *   index knows (its writer was killed) is never given to another chunk.
+ *   Returns how many numbers changed.
  * count_doubt(c): is there a backup that can't be read, or that has ids which
  *   nothing explains?  Then a chunk without references may be one of its.
  */

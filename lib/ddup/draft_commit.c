@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/str.h"
+#include "ddup/count.h"
 #include "ddup/ext.h"
 
 enum { LEVEL = 6, HEADER = 8, FILE_TYPES = 0170000 };
@@ -244,6 +245,9 @@ count_ref(struct pass *p, uint32_t ref, struct err *e)
 			if (!chunk_there(p->d->r, index_hash(p->ix, ref)))
 				return err_set(e, CALA_LOCKED, "another "
 				    "program has removed a chunk meanwhile");
+			if (p->ix->next_id > INDEX_ID_MAX)
+				return err_set(e, CALA_FAIL, "there are no "
+				    "more ids for chunks");
 			index_set_id(p->ix, ref, p->ix->next_id++);
 		}
 	}
@@ -391,20 +395,41 @@ entry(struct pass *p, struct rec *rec, uint64_t len, struct err *e)
 	return 0;
 }
 
-static void
-put_map(const struct index *ix, struct dsink *out, uint64_t *n)
+static int
+by_id(const void *va, const void *vb, void *arg)
 {
-	uint32_t i;
+	const struct index *ix = arg;
+	uint64_t a = index_get_id(ix, *(const uint32_t *)va);
+	uint64_t b = index_get_id(ix, *(const uint32_t *)vb);
 
-	*n = 0;
-	for (i = 0; i < ix->n; i++) {
-		if ((index_word(ix, i) & INDEX_USED) == 0)
-			continue;
-		dsink_varint(out, index_get_id(ix, i));
-		dsink_varint(out, index_word(ix, i) & INDEX_LEN);
-		dsink_put(out, index_hash(ix, i), DDUP_HASH);
-		++*n;
+	return a < b ? -1 : a > b;
+}
+
+/*
+ * By id, as readers look them up; and as the order in which threads met them
+ * would make another archive each time.
+ */
+static int
+put_map(struct index *ix, struct dsink *out, uint64_t *n, struct err *e)
+{
+	uint32_t *v, i, used = 0;
+
+	for (i = 0; i < ix->n; i++)
+		used += (index_word(ix, i) & INDEX_USED) != 0;
+	if ((v = calloc((size_t)used + 1, sizeof(*v))) == NULL)
+		return err_oom(e);
+	for (i = used = 0; i < ix->n; i++)
+		if ((index_word(ix, i) & INDEX_USED) != 0)
+			v[used++] = i;
+	qsort_r(v, used, sizeof(*v), by_id, ix);
+	for (i = 0; i < used; i++) {
+		dsink_varint(out, index_get_id(ix, v[i]));
+		dsink_varint(out, index_word(ix, v[i]) & INDEX_LEN);
+		dsink_put(out, index_hash(ix, v[i]), DDUP_HASH);
 	}
+	free(v);
+	*n = used;
+	return 0;
 }
 
 /* What was just written, hashed by reading it again. */
@@ -437,7 +462,7 @@ put_ext(struct pass *p, int fd, struct err *e)
 	unsigned char fixed[EXT_FIXED] = { EXT_VERSION }, md[BLAKE2B_LEN];
 	unsigned char tail[EXT_TAIL];
 	struct dsink *out = p->out;
-	uint64_t start = dsink_pos(out), map, n;
+	uint64_t start = dsink_pos(out), map, n = 0;
 
 	dsink_begin(out, LEVEL);
 	if (!p->d->root)
@@ -450,7 +475,8 @@ put_ext(struct pass *p, int fd, struct err *e)
 		return -1;
 	dsink_end(out);
 	map = dsink_pos(out);
-	put_map(p->ix, out, &n);
+	if (put_map(p->ix, out, &n, e) == -1)
+		return -1;
 	fixed[1] = p->d->sorted ? EXT_SORTED : 0;
 	put_le64(fixed + 8, p->d->numbers);
 	put_le64(fixed + 16, map - start);
@@ -512,6 +538,29 @@ out:
 	return ret;
 }
 
+/*
+ * Another program has written the index.  Killed before it saved, it left an
+ * archive with ids that the index does not know: given to our chunks, they would
+ * make it show our bytes.  Counts are left alone until a delete needs them.
+ */
+static void
+avoid_ids(struct ddup *r)
+{
+	struct err why = ERR_INIT;
+	struct count c;
+
+	log_step(r->log, "another program has written the index: looking for "
+	    "ids that only backups know");
+	count_init(&c, r, false);
+	c.quiet = true;
+	/* Chunks were added since it was read. */
+	if (index_ids(&r->ix, &why) == -1 || count_all(&c, &why) == -1)
+		log_note(r->log, "%s", why.msg);
+	if (c.top >= r->ix.next_id)
+		r->ix.next_id = c.top + 1;
+	count_fini(&c);
+}
+
 /* The index as it is now, with what this draft uses counted in. */
 static int
 count(struct ddup_draft *d, struct err *e)
@@ -527,6 +576,8 @@ count(struct ddup_draft *d, struct err *e)
 			return -1;
 		r->foreign = !repo_state_same(r);
 	}
+	if (r->foreign)
+		avoid_ids(r);
 	return pass(&p, e);
 }
 
@@ -553,6 +604,7 @@ publish(struct ddup_draft *d, const char *name,
 		return err_sys(e, "create %s", tmp);
 	if (repo_own(r, fd, e) == -1 || write_archive(d, fd, tmp, e) == -1 ||
 	    (before != NULL && before(arg, &d->sum, e) == -1) ||
+	    foreign_settle(r, FOREIGN_CREATE, e) == -1 ||
 	    index_save(&r->ix, r->chunks, e) == -1)
 		goto out;
 	/* What others see must not be in doubt: no foreign hand in between. */

@@ -30,6 +30,8 @@
 
 enum { SHORT = 24, CONFIG_MAX = 1 << 20 };
 
+#define SETTLE 0.2              /* seconds */
+
 int
 foreign_parse(struct foreign *f, const unsigned char *p, size_t n)
 {
@@ -75,6 +77,9 @@ foreign_get(struct foreign *f, int chunks, struct err *e)
 			ret = 0;
 		else
 			*e = none;
+	} else if (b.len == 0) {
+		/* Both sides write it whole: this was a power cut. */
+		ret = 0;
 	} else if (foreign_parse(f, (const unsigned char *)b.p, b.len) == -1) {
 		err_set(e, CALA_INTEGRITY, "index.lock: %zu bytes, not 48",
 		    b.len);
@@ -90,7 +95,8 @@ foreign_get(struct foreign *f, int chunks, struct err *e)
 	return ret;
 }
 
-/* Whole by rename, like the other side; no fsync: it outlives no power cut. */
+/* Whole by rename, like the other side; no fsync: what it says of us ends with
+ * us, and left empty by a power cut it says nothing. */
 int
 foreign_put(const struct foreign *f, int chunks, struct err *e)
 {
@@ -400,8 +406,7 @@ foreign_take(struct ddup *r, enum foreign_mode mode, struct err *e)
 	unsigned wait = r->how.wait > 0 ? r->how.wait : DDUP_WAIT;
 	double until = when_mono() + wait;
 	struct timespec pause = { 0, 50 * 1000 * 1000 };
-	struct timespec settle = { 0, 200 * 1000 * 1000 };
-	struct foreign f, again;
+	struct foreign f;
 	char who[128];
 	int alive;
 
@@ -418,23 +423,36 @@ foreign_take(struct ddup *r, enum foreign_mode mode, struct err *e)
 			f.mode = (uint8_t)mode;
 			f.writer = true;
 			f.pid = (uint64_t)getpid();
-			if (foreign_put(&f, r->chunks, e) == -1)
-				return -1;
-			if (alive == 0)
-				return 0;
-			/* The other side changes the file without a lock. */
-			nanosleep(&settle, NULL);
-			if (foreign_get(&again, r->chunks, e) == -1)
-				return -1;
-			if (again.writer && again.pid == f.pid &&
-			    again.mode == f.mode)
-				return 0;
+			/* Where none of them runs, there is no race. */
+			r->settled = when_mono() + (alive == 0 ? 0 : SETTLE);
+			return foreign_put(&f, r->chunks, e);
 		}
 		if (stop_check(e) == -1)
 			return -1;
 		if (when_mono() >= until)
 			return refuse(&f, mode, e);
 		nanosleep(&pause, NULL);
+	}
+}
+
+int
+foreign_settle(struct ddup *r, enum foreign_mode mode, struct err *e)
+{
+	struct timespec pause = { 0, 10 * 1000 * 1000 };
+	struct foreign f;
+
+	for (;;) {
+		while (when_mono() < r->settled) {
+			if (stop_check(e) == -1)
+				return -1;
+			nanosleep(&pause, NULL);
+		}
+		if (foreign_get(&f, r->chunks, e) == -1)
+			return -1;
+		if (f.writer && f.pid == (uint64_t)getpid() && f.mode == mode)
+			return 0;
+		if (foreign_take(r, mode, e) == -1)
+			return -1;
 	}
 }
 
@@ -453,6 +471,25 @@ foreign_give(struct ddup *r)
 	(void)foreign_put(&f, r->chunks, &ignored);
 }
 
+/*
+ * A pid is given again: one whose program is none that writes here is not the
+ * one.  But every container has a process 1 of its own.
+ */
+static bool
+other_program(uint64_t pid)
+{
+	char name[64], text[24];
+	int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool other;
+
+	snprintf(text, sizeof(text), "%" PRIu64, pid);
+	other = pid != 1 && proc != -1 &&
+	    program(proc, text, name, sizeof(name)) && !suspect(name);
+	if (proc != -1)
+		close(proc);
+	return other;
+}
+
 int
 foreign_reset(struct ddup *r, struct err *e)
 {
@@ -463,9 +500,14 @@ foreign_reset(struct ddup *r, struct err *e)
 	if (foreign_alive(r->root, who, sizeof(who)) == 1)
 		return err_set(e, CALA_LOCKED, "%s has the repository open",
 		    who);
-	if (foreign_get(&f, r->chunks, &ignored) == 0 && writer_lives(&f))
-		return err_set(e, CALA_LOCKED, "the process %" PRIu64
-		    " that the lock names is alive", f.pid);
+	if (foreign_get(&f, r->chunks, &ignored) == 0 && writer_lives(&f) &&
+	    !other_program(f.pid)) {
+		err_set(e, CALA_LOCKED, "the process %" PRIu64 " that the lock "
+		    "names is alive", f.pid);
+		return err_hint(e, "if it is none that uses the repository, "
+		    "not even in a container, remove %s/chunks/index.lock",
+		    DDUP_DIR);
+	}
 	memset(&idle, 0, sizeof(idle));
 	return foreign_put(&idle, r->chunks, e);
 }

@@ -17,7 +17,7 @@
 #include "ddup/int.h"
 #include "ddup/walk.h"
 
-enum { DAY = 24 * 3600, HOUR = 3600 };
+enum { HOUR = 3600, DAY = 24 * HOUR, QUARTER = 90 * DAY };
 
 struct gc {
 	struct ddup *r;
@@ -25,7 +25,7 @@ struct gc {
 	bool dry;
 	bool keep;                      /* nobody knows what may go */
 	time_t now;
-	uint64_t orphans, orphan_bytes, temps, young;
+	uint64_t orphans, orphan_bytes, temps, notes, young;
 };
 
 static void say(const struct care_say *, const char *, ...)
@@ -123,6 +123,55 @@ sweep_chunks(struct gc *g, struct err *e)
 	return 0;
 }
 
+static bool
+unfinished(const struct gc *g, const char *name, const struct stat *st)
+{
+	return str_ends(name, ".cala-tmp") || (str_ends(name, ".part") &&
+	    st->st_mtim.tv_sec < g->now - DAY);
+}
+
+/*
+ * Beside the archives: files of killed writers, and notes on unchanged files of
+ * servers that have had no backup for so long that they are worth nothing.
+ */
+static int
+sweep_archives(struct gc *g, struct err *e)
+{
+	int fd = openat(g->r->archives, ".", O_RDONLY | O_DIRECTORY |
+	    O_CLOEXEC);
+	DIR *dp = fd == -1 ? NULL : fdopendir(fd);
+	struct dirent *d;
+	struct stat st;
+
+	if (dp == NULL) {
+		if (fd != -1)
+			close(fd);
+		return err_sys(e, "read the folder of archives");
+	}
+	while ((d = readdir(dp)) != NULL) {
+		if (fstatat(fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) == -1)
+			continue;
+		/* Else it was finished when the repository was opened. */
+		if (g->dry && d->d_name[0] == '.' &&
+		    str_ends(d->d_name, ".cala-deleted"))
+			say(g->say, "would finish deleting %s",
+			    str_q(d->d_name));
+		if (d->d_name[0] != '.' || !S_ISREG(st.st_mode))
+			continue;
+		if (unfinished(g, d->d_name, &st))
+			g->temps++;
+		else if (str_ends(d->d_name, ".cala-stat") &&
+		    st.st_mtim.tv_sec < g->now - QUARTER)
+			g->notes++;
+		else
+			continue;
+		if (!g->dry)
+			(void)unlinkat(fd, d->d_name, 0);
+	}
+	closedir(dp);
+	return 0;
+}
+
 static int
 collect(struct gc *g, struct count *c, struct err *e)
 {
@@ -167,7 +216,8 @@ collect(struct gc *g, struct count *c, struct err *e)
 	}
 	if (!g->dry && !g->keep)
 		repo_state_save(g->r);
-	if (each_chunk(g->r, look, g, e) == -1 || sweep_chunks(g, e) == -1)
+	if (each_chunk(g->r, look, g, e) == -1 || sweep_chunks(g, e) == -1 ||
+	    sweep_archives(g, e) == -1)
 		return -1;
 	if (g->orphans > 0)
 		say(g->say, "%s %" PRIu64 " chunk files that no index knows "
@@ -180,7 +230,11 @@ collect(struct gc *g, struct count *c, struct err *e)
 	if (g->temps > 0)
 		say(g->say, "%s %" PRIu64 " unfinished files", g->dry ?
 		    "would remove" : "removed", g->temps);
-	if (changed + n + g->orphans + g->temps == 0)
+	if (g->notes > 0)
+		say(g->say, "%s notes on unchanged files of %" PRIu64
+		    " servers, not backed up for 90 days", g->dry ?
+		    "would remove" : "removed", g->notes);
+	if (changed + n + g->orphans + g->temps + g->notes == 0)
 		say(g->say, "nothing to do");
 	return 0;
 }
@@ -191,10 +245,10 @@ ddup_gc(struct ddup *r, bool dry, const struct care_say *s, struct err *e)
 	struct gc g = { .r = r, .say = s, .dry = dry,
 	    .now = when_now().tv_sec };
 	struct count c;
-	int lock, ret;
+	int lock = -1, ret;
 
-	if (repo_index_write(r, e) == -1 ||
-	    (lock = repo_lock_index(r, FOREIGN_DESTROY, e)) == -1)
+	if (repo_index_write(r, e) == -1 || (!dry &&
+	    (lock = repo_lock_index(r, FOREIGN_DESTROY, e)) == -1))
 		return -1;
 	count_init(&c, r, true);
 	ret = collect(&g, &c, e);

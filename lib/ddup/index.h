@@ -28,6 +28,9 @@ struct log;
 
 enum { INDEX_NONE = 0x7fffffff };  /* no such reference */
 
+/* The table keeps ids in five bytes: no repository ever had as many chunks. */
+#define INDEX_ID_MAX (((uint64_t)1 << 40) - 1)
+
 /* What is remembered of a chunk during a run. */
 enum {
 	INDEX_SEEN = 1 << 25,           /* its file was looked at */

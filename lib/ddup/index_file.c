@@ -158,6 +158,13 @@ parse(struct index *ix, struct dstream *d, bool again, struct log *log,
 	ix->max_count = get_le32(h + 12);
 	entries = get_le64(h + 16);
 	ix->next_id = get_le64(h + 24);
+	if (ix->next_id > INDEX_ID_MAX) {
+		/* Cut to what the table holds, it would be given twice. */
+		err_set(e, CALA_INTEGRITY, "the next id is %" PRIu64,
+		    ix->next_id);
+		ix->next_id = 1;
+		return -1;
+	}
 	if (ix->next_id == 0)
 		ix->next_id = 1;
 	if (get_deleted(ix, d, get_le64(h), e) == -1 ||

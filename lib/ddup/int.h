@@ -35,6 +35,7 @@ struct ddup {
 	gid_t gid;
 	bool chown;
 	bool foreign;                   /* the index is not as we left it */
+	double settled;                 /* when_mono() at which it is ours */
 	pthread_mutex_t mu;             /* around ix */
 	struct index ix;
 	bool loaded;
@@ -86,7 +87,7 @@ struct foreign {
 /*
  * foreign_parse(f, p, n): the bytes of a lock file; -1 when there are fewer
  * than 24, counters that are missing are 0.
- * foreign_get(f, chunks, e): read it; absent is idle.
+ * foreign_get(f, chunks, e): read it; absent or empty is idle.
  * foreign_put(f, chunks, e): write it whole.
  */
 int  foreign_parse(struct foreign *, const unsigned char *, size_t);
@@ -99,11 +100,15 @@ int  foreign_put(const struct foreign *, int, struct err *);
  * this repository open, with its name and pid in who; 0 when none of them runs
  * at all; 2 when some run elsewhere.
  * foreign_take(r, mode, e): publish ourselves as writer, waiting for others;
- * CALA_LOCKED says who.  foreign_give(r): idle again, if it is ours.
+ * CALA_LOCKED says who.  The other side changes the file without a lock, so it
+ * is ours only when foreign_settle(r, mode, e) has found it unchanged a while
+ * later: to be called before the first change that others see.
+ * foreign_give(r): idle again, if it is ours.
  * foreign_reset(r, e): --break-lock.
  */
 int  foreign_alive(int, char *, size_t);
 int  foreign_take(struct ddup *, enum foreign_mode, struct err *);
+int  foreign_settle(struct ddup *, enum foreign_mode, struct err *);
 void foreign_give(struct ddup *);
 int  foreign_reset(struct ddup *, struct err *);
 

@@ -63,6 +63,8 @@ give(struct rebuild *b, const unsigned char *hash, uint64_t id,
 	unsigned char key[DDUP_HASH];
 	uint32_t ref, at;
 
+	if (id > INDEX_ID_MAX)
+		return 0;
 	key_of(id, key);
 	if ((at = index_find(&b->ids, key)) != INDEX_NONE) {
 		/* The place in the one table is the place in the other. */
@@ -152,8 +154,11 @@ from_file(void *arg, const struct chunk_file *f, struct err *e)
 		b->bad++;
 		return 0;
 	}
+	if (b->top == INDEX_ID_MAX)
+		return err_set(e, CALA_FAIL, "there are no more ids for "
+		    "chunks");
 	b->fresh++;
-	return give(b, f->hash, ++b->top, e) == -1 ? -1 : 0;
+	return give(b, f->hash, b->top + 1, e) == -1 ? -1 : 0;
 }
 
 /*

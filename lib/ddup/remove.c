@@ -204,6 +204,7 @@ remove_locked(struct ddup *r, const char *name, struct err *e)
 	char file[DDUP_FILE], deleted[DDUP_FILE];
 	struct err why = ERR_INIT;
 	struct count all, c;
+	struct index_file ix_was = r->ix.file;
 	struct archive a;
 	uint64_t n = 0;
 	bool known = false;
@@ -242,7 +243,14 @@ remove_locked(struct ddup *r, const char *name, struct err *e)
 		bury(r, &c);
 	}
 	if (save(r, e) == -1) {
-		(void)renameat(r->archives, deleted, r->archives, file);
+		/*
+		 * A backup again, unless the new index is there although its
+		 * durability is in doubt: it does not count this one any more,
+		 * and the next run finishes what was begun.
+		 */
+		if (index_same(&ix_was, r->chunks, "index"))
+			(void)renameat(r->archives, deleted, r->archives,
+			    file);
 		goto out;
 	}
 	if (unlinkat(r->archives, deleted, 0) == -1 ||

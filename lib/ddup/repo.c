@@ -329,6 +329,12 @@ repo_lock_index(struct ddup *r, int mode, struct err *e)
 		close(fd);
 		return -1;
 	}
+	/* A commit has work to do meanwhile, and asks before it saves. */
+	if (mode == FOREIGN_DESTROY &&
+	    foreign_settle(r, FOREIGN_DESTROY, e) == -1) {
+		repo_unlock_index(r, fd);
+		return -1;
+	}
 	return fd;
 }
 

@@ -197,8 +197,6 @@ care_archives(struct ddup *r, int (*fn)(void *, const char *, struct err *),
 		if (len <= 5 || strcmp(d->d_name + len - 5, ".ddup") != 0)
 			continue;
 		d->d_name[len - 5] = '\0';
-		if (!ddup_name_ok(d->d_name))
-			continue;
 		if (n == room) {
 			room = room == 0 ? 64 : 2 * room;
 			if ((more = reallocarray(v, room, sizeof(*v))) == NULL) {

@@ -120,7 +120,8 @@ ddup_collect(struct driver_call *call, struct err *e)
 	size_t n = 0;
 	int ret;
 
-	if (ddup_start(call, DDUP_ALONE, true, false, &r, e) == -1) {
+	/* Opened for writing, what killed runs left is finished at once. */
+	if (ddup_start(call, DDUP_ALONE, !call->dry_run, false, &r, e) == -1) {
 		if (e->code != CALA_NOTFOUND)
 			return -1;
 		err_clear(e);

@@ -382,3 +382,172 @@ f9a37fda3026acadda6c76a2bc3002dd0b86ce0a279c81695298c824ff2517ab \
 	put t $U --allow-empty
 	d verify -b $U
 }
+
+@test "a backup whose name we would not give keeps its chunks" {
+	repo
+	small t
+	put t $U
+	# ddup-bak takes any name.
+	mv "$R/archives/$U.ddup" "$R/archives/.mine.ddup"
+	rm "$R/archives/$U.json"
+	echo other >t/only-here
+	put t $U2
+	rm "$R/cala-state"
+	chunks >before
+	d rm -b $U2
+	d gc
+	[ "$(chunks | wc -l)" -eq $(($(wc -l <before) - 1)) ]
+	mv "$R/archives/.mine.ddup" "$R/archives/$U.ddup"
+	rm t/only-here
+	d verify -b $U --read-data
+	whole t $U
+}
+
+# index_of FILE NEXT: the index in FILE with another next id.
+index_of() {
+	python3 - "$@" <<-'END'
+	import sys, zlib
+	old = open(sys.argv[1], "rb").read()
+	data = bytearray(zlib.decompress(old, -15))
+	data[24:32] = int(sys.argv[2]).to_bytes(8, "little")
+	z = zlib.compressobj(6, zlib.DEFLATED, -15)
+	open(sys.argv[1], "wb").write(z.compress(bytes(data)) + z.flush())
+	END
+}
+
+# next_of FILE: its next id.
+next_of() {
+	python3 -c 'import sys, zlib
+d = zlib.decompress(open(sys.argv[1], "rb").read(), -15)
+print(int.from_bytes(d[24:32], "little"))' "$1"
+}
+
+@test "an id that only a backup tells is not given to another chunk" {
+	vector rust-sample
+	# Killed before it saved: archives that refer to ids not given yet.
+	n=$(next_of "$R/chunks/index")
+	python3 - "$R/chunks/index" <<-'END'
+	import sys, zlib
+	data = zlib.decompress(open(sys.argv[1], "rb").read(), -15)
+	head = bytearray(data[:32])
+	head[0:8] = head[16:24] = bytes(8)
+	head[24:32] = (1).to_bytes(8, "little")
+	z = zlib.compressobj(6, zlib.DEFLATED, -15)
+	open(sys.argv[1], "wb").write(z.compress(bytes(head)) + z.flush())
+	END
+	small t
+	put t $U4
+	[ "$(next_of "$R/chunks/index")" -gt "$n" ]
+	# Nothing of ours is shown as theirs.
+	for u in $U $U2 $U3; do
+		run d cat -b $u hello.txt
+		[ "$status" -eq 14 ]
+	done
+	whole t $U4
+}
+
+@test "a next id beyond all ids is damage, and rebuild finds a better one" {
+	repo
+	small t
+	put t $U
+	index_of "$R/chunks/index" $((1 << 40))
+	run --separate-stderr put t $U2
+	[ "$status" -eq 14 ]
+	[[ $stderr == *"next id"* ]]
+	whole t $U
+	d rebuild
+	[ "$(next_of "$R/chunks/index")" -lt 1000 ]
+	echo more >t/more
+	put t $U2
+	whole t $U2
+	d verify -b $U --read-data
+	healthy
+}
+
+@test "gc -n changes nothing, not even what a killed run left" {
+	repo
+	small t
+	put t $U
+	cp "$R/archives/$U.ddup" "$R/archives/.$U2.cala-deleted"
+	: >"$R/archives/.$U3.cala-tmp"
+	stat -c '%n %i %Y' "$R/chunks/index" "$R/chunks/index.lock" >was
+	d gc -n >said
+	grep 'finish deleting' said
+	grep 'would remove 1 unfinished' said
+	[ -e "$R/archives/.$U2.cala-deleted" ]
+	[ -e "$R/archives/.$U3.cala-tmp" ]
+	stat -c '%n %i %Y' "$R/chunks/index" "$R/chunks/index.lock" | cmp - was
+}
+
+@test "gc removes notes that no server needs, and what killed runs wrote" {
+	repo
+	small t
+	put t $U
+	cd "$R/archives"
+	cp .$S.cala-stat .$U4.cala-stat
+	: >..$S.cala-stat.0123456789ab.part
+	: >..$S.cala-stat.0123456789ac.part
+	touch -d '91 days ago' .$U4.cala-stat
+	touch -d '2 days ago' ..$S.cala-stat.0123456789ab.part
+	d gc >said
+	grep 'removed 1 unfinished' said
+	grep 'of 1 servers' said
+	[ -e .$S.cala-stat ]
+	[ ! -e .$U4.cala-stat ]
+	[ ! -e ..$S.cala-stat.0123456789ab.part ]
+	[ -e ..$S.cala-stat.0123456789ac.part ]
+}
+
+@test "a delete that fails anywhere leaves a backup, or none, and no less" {
+	need strace
+	export ASAN_OPTIONS=${ASAN_OPTIONS-}:detect_leaks=0
+	repo
+	small t
+	put t $U
+	for call in fsync renameat unlinkat; do
+		for n in 1 2 3 4 5 6 7 8; do
+			put t $U2
+			rc=0
+			strace -f -qq -o trace -e trace=$call \
+			    -e inject=$call:error=EIO:when=$n \
+			    cala-ddup rm -c c -b $U2 >out 2>err || rc=$?
+			echo "$call $n: $rc $(cat err)"
+			[ "$rc" -lt 128 ]
+			if [ -e "$R/archives/$U2.ddup" ]; then
+				# It is one still, and counted, for whoever
+				# deletes another that has the same chunks.
+				d verify -b $U2 --read-data
+				d rm -b $U
+				whole t $U2
+				put t $U
+				d rm -b $U2
+			fi
+			d verify -b $U --read-data
+			grep -q INJECTED trace || break
+		done
+	done
+	d gc >said
+	d gc >said
+	run ! grep -E 'correct|damaged' said
+	whole t $U
+}
+
+@test "a power cut's empty lock file, and a pid that another process has now" {
+	repo
+	small t
+	put t $U
+	: >"$R/chunks/index.lock"
+	put t $U2
+	[ "$(stat -c %s "$R/chunks/index.lock")" -eq 48 ]
+	sleep 60 &
+	{
+		printf '\2\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0'
+		python3 -c 'import sys
+sys.stdout.buffer.write(int(sys.argv[1]).to_bytes(8, "little"))' $!
+		head -c 24 /dev/zero
+	} >"$R/chunks/index.lock"
+	d break-lock
+	kill $!
+	cmp "$R/chunks/index.lock" <(head -c 48 /dev/zero)
+	d rm -b $U
+}

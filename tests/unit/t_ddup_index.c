@@ -140,6 +140,13 @@ rules(void **state)
 	damaged("two chunks have one id");
 	make(10, 1, zero, 1, NULL, 0, 0);
 	damaged("id 0");
+	/* Five bytes hold an id; cut to them it would be given twice. */
+	make(INDEX_ID_MAX + 1, 2, good, 2, NULL, 0, 0);
+	damaged("the next id is");
+	make(INDEX_ID_MAX, 2, good, 2, NULL, 0, 0);
+	load(&ix);
+	assert_string_equal(ix.damage, "");
+	index_fini(&ix);
 }
 
 static void
