@@ -60,6 +60,7 @@ struct create {
 	struct stat_new *new;
 	struct op *head, **tail;
 	size_t nops;
+	uint64_t warned;        /* of log, when the entry before was done */
 	struct cut cut;
 	/* the chunk of max zero bytes, of the cutter it was made for */
 	size_t zero_max;
@@ -300,17 +301,19 @@ op_copy(const struct entry *en, struct err *e)
 
 /* ---- contents ---- */
 
-/* The chunk that holes are made of; false: zero bytes are cut otherwise. */
+/*
+ * Are zero bytes cut into chunks of max?  Then holes need not be read: 1 with
+ * that chunk in zero_ref, made when the first hole needs it.  0 or -1.
+ */
 static int
-make_zero(struct create *c, struct err *e)
+zero_chunk(struct create *c, struct err *e)
 {
 	unsigned char *p;
 	uint64_t ref;
 	int ret = 0;
 
 	if (c->zero_max == c->cut.max)
-		return 0;
-	c->zero_max = c->cut.max;
+		return c->zero;
 	if ((p = calloc(1, c->cut.max)) == NULL)
 		return err_oom(e);
 	c->zero = cut_next(&c->cut, p, c->cut.max, false) == c->cut.max;
@@ -318,7 +321,10 @@ make_zero(struct create *c, struct err *e)
 	    e)) == 0)
 		c->zero_ref = (uint32_t)ref;
 	free(p);
-	return ret;
+	if (ret == -1)
+		return -1;
+	c->zero_max = c->cut.max;
+	return c->zero;
 }
 
 /* Holes are not read, as far as whole chunks of them go. */
@@ -329,9 +335,8 @@ read_sparse(struct create *c, const struct entry *en, struct content *in,
 	uint64_t pos = 0, end, step;
 	size_t i = 0, pending;
 	bool hole;
+	int zero;
 
-	if (make_zero(c, e) == -1)
-		return -1;
 	while (pos < en->size) {
 		while (i < en->nextents &&
 		    en->extents[i].off + en->extents[i].len <= pos)
@@ -341,8 +346,11 @@ read_sparse(struct create *c, const struct entry *en, struct content *in,
 		    en->extents[i].off :
 		    en->extents[i].off + en->extents[i].len;
 		pending = mill_pending(c->mill);
-		if (hole && c->zero && pending == 0 &&
-		    end - pos >= c->cut.max) {
+		zero = 0;
+		if (hole && pending == 0 && end - pos >= c->cut.max &&
+		    (zero = zero_chunk(c, e)) == -1)
+			return -1;
+		if (zero == 1) {
 			if (content_skip(in, c->cut.max, e) == -1 ||
 			    mill_ref(c->mill, c->zero_ref, e) == -1)
 				return -1;
@@ -360,12 +368,22 @@ read_sparse(struct create *c, const struct entry *en, struct content *in,
 	return 0;
 }
 
+/*
+ * May it be noted?  Not when there was a warning since the entry before it:
+ * what was padded, or lost its extended attributes, must be looked at again,
+ * and be warned about again, next time.
+ */
+static bool
+sure(const struct create *c)
+{
+	return log_warnings(c->log) == c->warned;
+}
+
 static int
 put_read(struct create *c, const struct entry *en, struct content *in,
     struct err *e)
 {
 	uint32_t size = ddup_chunk_size(c->r), count = ddup_chunk_count(c->r);
-	uint64_t trouble = log_warnings(c->log);
 	struct op *o = op_copy(en, e);
 
 	if (o == NULL)
@@ -382,8 +400,7 @@ put_read(struct create *c, const struct entry *en, struct content *in,
 	    mill_content(c->mill, in, en->size, e)) == -1 ||
 	    mill_end(c->mill, &o->want, e) == -1)
 		return -1;
-	/* What was only padded must be looked at again next time. */
-	o->sure = log_warnings(c->log) == trouble;
+	o->sure = sure(c);
 	o->read = true;
 	return 0;
 }
@@ -476,7 +493,7 @@ put_unread(struct create *c, const struct entry *en, struct err *e)
 	c->sum.unread++;
 	c->sum.unread_bytes += en->size;
 	if (c->head == NULL)
-		return give(c, en, c->refs, h->n, true, e) == -1 ? -1 : 1;
+		return give(c, en, c->refs, h->n, sure(c), e) == -1 ? -1 : 1;
 	if ((o = op_copy(en, e)) == NULL)
 		return -1;
 	for (i = 0; i < h->n; i++) {
@@ -486,17 +503,17 @@ put_unread(struct create *c, const struct entry *en, struct err *e)
 		}
 	}
 	o->want = h->n;
-	o->read = o->sure = true;
+	o->read = true;
+	o->sure = sure(c);
 	return queue(c, o, e) == -1 ? -1 : 1;
 }
 
 /* ---- the writer ---- */
 
 static int
-create_put(struct writer *w, const struct entry *en, struct content *in,
+put(struct create *c, const struct entry *en, struct content *in,
     struct err *e)
 {
-	struct create *c = (struct create *)w;
 	struct op *o;
 	int got;
 
@@ -506,11 +523,23 @@ create_put(struct writer *w, const struct entry *en, struct content *in,
 		return put_read(c, en, in, e);
 	}
 	if (c->head == NULL)
-		return give(c, en, NULL, 0, true, e);
+		return give(c, en, NULL, 0, sure(c), e);
 	if ((o = op_copy(en, e)) == NULL)
 		return -1;
-	o->read = o->sure = true;
+	o->read = true;
+	o->sure = sure(c);
 	return queue(c, o, e);
+}
+
+static int
+create_put(struct writer *w, const struct entry *en, struct content *in,
+    struct err *e)
+{
+	struct create *c = (struct create *)w;
+	int ret = put(c, en, in, e);
+
+	c->warned = log_warnings(c->log);
+	return ret;
 }
 
 static int
@@ -625,6 +654,7 @@ ddup_writer(struct ddup *r, const struct ddup_create *how, struct log *log,
 	c->r = r;
 	c->how = *how;
 	c->log = log;
+	c->warned = log_warnings(log);
 	c->tail = &c->head;
 	pthread_mutex_init(&c->mu, NULL);
 	memset(&mill, 0, sizeof(mill));

@@ -8,8 +8,8 @@
  *
  * Contents are cut, hashed, compressed and stored on all cores; entries reach
  * the archive in the order in which they were put, whatever finished first, or,
- * of a stream, depth first and sorted.  The same tree gives the same archive in an empty repository, whatever the number
- * of threads.
+ * of a stream, depth first and sorted.  The same tree gives the same archive in
+ * an empty repository, whatever the number of threads.
  */
 
 #include <stdbool.h>

@@ -102,6 +102,7 @@ begin(struct put *p, struct err *e)
 		.fixed = chunker != NULL && strcmp(chunker, "fixed") == 0,
 		.stream = p->stream,
 		.jobs = call->jobs,
+		.memory = call->memory,
 		.limit_write = call->limit_write,
 		.server = call->server,
 		.force_read = call->force_read,
@@ -245,7 +246,8 @@ static const struct sink_ops stream_ops = {
 int
 ddup_put_stream(struct driver_call *call, struct sink **out, struct err *e)
 {
-	struct archive_read how = { .jobs = call->jobs };
+	struct archive_read how = { .jobs = call->jobs,
+	    .memory = call->memory };
 	struct put *p = calloc(1, sizeof(*p));
 
 	if (p == NULL)

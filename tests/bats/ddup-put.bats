@@ -103,9 +103,10 @@ ids() {
 @test "an empty file, an empty directory, a huge directory" {
 	mkdir -p t/empty t/wide
 	: >t/zero
-	(cd t/wide && seq 1 3000 | xargs -I{} sh -c 'echo {} >{}')
+	(cd t/wide && for i in $(seq 3000); do echo "$i" >"$i"; done)
 	put 1 t
-	same 1 t
+	back 1 r
+	diff -r t r
 	[ "$(cala-ddup ls -c c -s $S -b "$(uuid 1)" wide | wc -l)" -eq 3000 ]
 }
 
@@ -415,4 +416,133 @@ ids() {
 	run -0 cala-ddup ls -R -c c -s $S -b "$(uuid 1)"
 	assert_output --partial kept
 	[ "$(cala-ddup list -c c -s $S | jq .complete)" = false ]
+}
+
+@test "a file with holes that are too small for a chunk costs no other chunk" {
+	mkdir t
+	head -c 100000 /dev/urandom >t/a
+	truncate -s 2M t/a
+	head -c 1000 /dev/urandom | dd of=t/a bs=1M seek=2 conv=notrunc status=none
+	put 1 t
+	# All that is stored is used.
+	run -0 cala-ddup stats --json -c c
+	[ "$(jq .unused <<<"$output")" -eq 0 ]
+	[ "$(jq .chunk_files <<<"$output")" -eq "$(jq .chunks <<<"$output")" ]
+	same 1 t
+}
+
+@test "any number of threads makes the same archive" {
+	sample t
+	head -c 20000000 /dev/urandom >t/noise
+	mkdir t/many
+	(cd t/many && for i in $(seq 300); do echo "$i" >"$i"; done)
+	for j in 1 2 5 7; do
+		conf_of "j$j" "store$j"
+		cfg=j$j put 1 -j $j t >/dev/null
+		cmp "store1/.ddup-bak/archives/$(uuid 1).ddup" \
+		    "store$j/.ddup-bak/archives/$(uuid 1).ddup"
+	done
+}
+
+@test "what could not be read once is looked at again" {
+	need strace
+	mkdir t
+	seq 1 100 >t/a
+	seq 1 200 >t/b
+	setfattr -n user.k -v v t/b || skip 'no extended attributes here'
+	touch -d '2020-01-01' t/a t/b
+	old
+	export ASAN_OPTIONS=${ASAN_OPTIONS-}:detect_leaks=0
+	# Its attributes can't be read: warned about, and not forgotten.
+	run -3 strace -f -qq -o trace -P "$PWD/t/b" -e trace=flistxattr \
+	    -e inject=flistxattr:error=EIO cala-ddup put -c c -s $S \
+	    --uuid "$(uuid 1)" t
+	grep -q INJECTED trace
+	run -0 unread 2 t
+	[ "$output" = 1 ]
+	run -0 cala-ddup list -c c
+	same 2 t
+	back 2 r
+	[ "$(getfattr --only-values -n user.k r/b)" = v ]
+	# Nor are bytes that could not be.
+	run -3 strace -f -qq -o trace -P "$PWD/t/a" \
+	    -e trace=pread64,preadv2 -e inject=pread64,preadv2:error=EIO \
+	    cala-ddup put -c c -s $S --uuid "$(uuid 3)" --force-read t
+	grep -q INJECTED trace
+	run -0 unread 4 t
+	[ "$output" = 1 ]
+	same 4 t
+}
+
+# meddle PATH CALL WHEN COMMAND...: put t as backup 1, and while its WHEN-th CALL
+# on PATH waits, run COMMAND.
+meddle() {
+	local path=$1 call=$2 when=$3 pid
+	shift 3
+	rm -f trace
+	strace -f -qq -o trace -P "$PWD/$path" -e trace="$call" \
+	    -e inject="$call":delay_exit=2000000:when="$when" \
+	    cala-ddup put -c c -s $S --uuid "$(uuid 1)" t >out 2>err &
+	pid=$!
+	until grep -q "$call" trace 2>/dev/null; do
+		kill -0 $pid
+		sleep 0.05
+	done
+	"$@"
+	rc=0
+	wait $pid || rc=$?
+}
+
+@test "a file that shrinks, grows, changes or vanishes while it is read" {
+	need strace
+	export ASAN_OPTIONS=${ASAN_OPTIONS-}:detect_leaks=0
+	mkdir t
+	head -c 6000000 /dev/urandom >t/big
+	echo other >t/small
+	touch -d '2020-01-01' t/big t/small
+	cp t/big was
+	old
+
+	# Cut off: padded to its size, said, partial; and read again.
+	meddle t/big pread64 1 truncate -s 1000000 t/big
+	[ "$rc" -eq 3 ]
+	grep -q 'big.*shrank' err
+	[ "$(jq .complete out)" = false ]
+	[ "$(cala-ddup ls --json -c c -b "$(uuid 1)" big | jq .size)" = 6000000 ]
+	cala-ddup cat -c c -b "$(uuid 1)" big | head -c 200000 | cmp - \
+	    <(head -c 200000 was)
+	healthy 1
+	run -0 unread 2 t
+	[ "$output" = 1 ]
+	same 2 t
+	cala-ddup rm -c c -b "$(uuid 1)"
+
+	# Written over: what was announced, counted.
+	cp was t/big
+	meddle t/big pread64 1 dd if=/dev/zero of=t/big bs=1M count=7 conv=notrunc \
+	    status=none
+	[ "$rc" -eq 0 ]
+	[ "$(jq .changed out)" = 1 ]
+	[ "$(cala-ddup ls --json -c c -b "$(uuid 1)" big | jq .size)" = 6000000 ]
+	healthy 1
+	run -0 unread 3 t
+	[ "$output" = 1 ]
+	same 3 t
+	cala-ddup rm -c c -b "$(uuid 1)"
+
+	# Gone after it was opened: it is still read.
+	cp was t/big
+	meddle t/big pread64 1 rm t/big
+	[ "$rc" -eq 0 ]
+	cala-ddup cat -c c -b "$(uuid 1)" big | cmp - was
+	cala-ddup rm -c c -b "$(uuid 1)"
+
+	# Gone when its folder was read: named, and the rest is there.
+	cp was t/big
+	meddle t getdents64 1 rm t/big
+	[ "$rc" -eq 3 ]
+	grep -q big err
+	run cala-ddup cat -c c -b "$(uuid 1)" small
+	assert_output other
+	healthy 1
 }
