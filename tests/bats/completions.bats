@@ -168,12 +168,17 @@ offers_all() {
 	printf '#!/bin/sh\necho bad >&2\nexit 1\n' >fake/cala
 	printf '#!/bin/sh\nexec sleep 60\n' >fake/cala-config
 	chmod +x fake/*
+	# nothing here, so that a shell that falls back on files offers none
+	PATH=$PWD/fake:$PATH
+	TMPDIR=$PWD
+	mkdir empty
+	cd empty
 	for s in bash_says zsh_says fish_says; do
-		PATH=$PWD/fake:$PATH run --separate-stderr "$s" cala backup -c ne
+		run --separate-stderr "$s" cala backup -c ne
 		[ -z "$stderr" ]
 		echo "$s: $output"
 		[ -z "$output" ]
-		PATH=$PWD/fake:$PATH run --separate-stderr "$s" cala list --js
+		run --separate-stderr "$s" cala list --js
 		[ -z "$stderr" ]
 		echo "$s: $output"
 		[ -z "$output" ]
