@@ -35,6 +35,7 @@ struct pairs {
 
 struct args {
 	const char *content_type, *storage_class, *ok_status, *checksum;
+	const char *spool;
 	uint64_t commit_fd, part_size, expect;
 	bool allow_empty, no_check, strict, if_absent, exact;
 	struct pairs meta, tags;
@@ -111,6 +112,7 @@ options(struct run *r, struct err *e)
 
 	t->part_size = a->part_size;
 	t->exact_parts = a->exact;
+	t->spool = a->spool;
 	t->storage_class = a->storage_class;
 	if (a->tags.n > 0)
 		t->tags = a->tags.v;
@@ -308,6 +310,9 @@ main(int argc, char **argv)
 		    "parts no larger than SIZE", &a.part_size, NULL },
 		{ OPT_FLAG, 0, "exact-parts", NULL,
 		    "all parts but the last of --part-size", &a.exact, NULL },
+		{ OPT_STR, 0, "spool-dir", "DIR",
+		    "where parts may lie that are too large for memory",
+		    &a.spool, NULL },
 		{ OPT_SIZE, 0, "expected-size", "SIZE",
 		    "what is to come; refused at once if it can't fit",
 		    &a.expect, NULL },

@@ -79,6 +79,8 @@ struct s3_req {
 	struct s3_call call;
 	const struct iovec *iov;        /* instead of call.body */
 	size_t niov;
+	const int *spool;               /* instead: a file, from its start */
+	uint64_t spool_len;
 	bool data;              /* object data: may go unsigned, is limited */
 	char sha[SIGN_HEX];     /* of the body; "" until it is needed */
 	bool patient;           /* outlive an outage once something worked */
@@ -109,6 +111,13 @@ struct s3_req {
 
 /* s3_send(s, r, e): as s3_call. */
 int s3_send(struct s3 *, struct s3_req *, struct err *);
+
+/*
+ * s3_body(r, fn, arg, e): fn gets the body, piece by piece.  -1 only when a
+ * spool can't be read.
+ */
+int s3_body(const struct s3_req *, void (*)(void *, const void *, size_t),
+    void *, struct err *);
 
 /* s3_name(s, key, b): "s3://bucket/key", escaped, for messages. */
 void s3_name(struct s3 *, const char *, struct buf *);

@@ -96,6 +96,12 @@ add_customer(struct wire *w)
 	return ret;
 }
 
+static void
+add_bytes(void *arg, const void *p, size_t n)
+{
+	sha256_add(arg, p, n);
+}
+
 /* What x-amz-content-sha256 says of the body. */
 static int
 hash_body(struct wire *w, const char **out)
@@ -105,7 +111,7 @@ hash_body(struct wire *w, const char **out)
 	unsigned char md[SHA256_LEN];
 	struct sha256 *h;
 	bool refused;
-	size_t i;
+	int ret;
 
 	*out = SIGN_EMPTY;
 	w->f->unsigned_body = false;
@@ -123,10 +129,11 @@ hash_body(struct wire *w, const char **out)
 	if (r->sha[0] == '\0') {
 		if ((h = sha256_new(w->e)) == NULL)
 			return -1;
-		for (i = 0; i < w->niov; i++)
-			sha256_add(h, w->iov[i].iov_base, w->iov[i].iov_len);
+		ret = s3_body(r, add_bytes, h, w->e);
 		sha256_end(h, md);
 		sha256_free(h);
+		if (ret == -1)
+			return -1;
 		hex_put(md, sizeof(md), r->sha);
 	}
 	*out = r->sha;

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/code.h"
 #include "base/err.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "s3/attr.h"
@@ -40,22 +41,27 @@ on_header(void *arg, const char *name, const char *value)
 		memcpy(g->back, value, strlen(value) + 1);
 }
 
+static void
+add_bytes(void *arg, const void *p, size_t n)
+{
+	sum_add(arg, p, n);
+}
+
 static int
-hash(const struct iovec *v, size_t n, enum s3_sum a,
-    unsigned char out[SUM_MAX], struct err *e)
+hash(const struct s3_req *r, enum s3_sum a, unsigned char out[SUM_MAX],
+    struct err *e)
 {
 	struct sum *s;
-	size_t i;
+	int ret;
 
 	if (sum_len(a) == 0)
 		return 0;
 	if ((s = sum_new(a, e)) == NULL)
 		return -1;
-	for (i = 0; i < n; i++)
-		sum_add(s, v[i].iov_base, v[i].iov_len);
+	ret = s3_body(r, add_bytes, s, e);
 	sum_end(s, out);
 	sum_free(s);
-	return 0;
+	return ret;
 }
 
 static int
@@ -180,7 +186,7 @@ send_one(struct sending *g, const struct lines *base, struct err *e)
 		for (i = 0; i < base->n; i++)
 			if (lines_add(&l, e, "%s", base->v[i]) == -1)
 				goto out;
-		if (hash(g->r.iov, g->r.niov, g->a, g->sum, e) == -1 ||
+		if (hash(&g->r, g->a, g->sum, e) == -1 ||
 		    sum_line(g, &l, e) == -1)
 			goto out;
 		g->r.call.headers = l.v;
@@ -216,8 +222,13 @@ begin(struct sending *g, struct upload *u, struct part *p)
 	g->r.call.key = u->key;
 	g->r.call.header = on_header;
 	g->r.call.header_arg = g;
-	g->r.iov = p->iov;
-	g->r.niov = p->niov;
+	if (p->fd != -1) {
+		g->r.spool = &p->fd;
+		g->r.spool_len = p->size;
+	} else {
+		g->r.iov = p->iov;
+		g->r.niov = p->niov;
+	}
 	g->r.data = true;
 	g->r.patient = true;
 	g->r.cancel = &u->cancel;
@@ -250,8 +261,24 @@ part_send(struct upload *u, struct part *p, struct done *d, struct err *e)
 struct compare {
 	const struct part *p;
 	size_t at, off;
+	uint64_t spooled;       /* bytes compared with its file */
 	bool differs;
 };
+
+static void
+compare_file(struct compare *c, const char *b, size_t n)
+{
+	char have[16 << 10];
+	size_t k;
+
+	for (; n > 0 && !c->differs; b += k, n -= k) {
+		k = n < sizeof(have) ? n : sizeof(have);
+		c->differs = k > c->p->size - c->spooled ||
+		    file_pread_full(c->p->fd, have, k, c->spooled) !=
+		    (ssize_t)k || memcmp(have, b, k) != 0;
+		c->spooled += k;
+	}
+}
 
 static int
 take(void *arg, struct s3_req *r, const void *v, size_t n, struct err *e)
@@ -261,6 +288,10 @@ take(void *arg, struct s3_req *r, const void *v, size_t n, struct err *e)
 	size_t k;
 
 	(void)r, (void)e;
+	if (c->p->fd != -1) {
+		compare_file(c, b, n);
+		return 0;
+	}
 	while (n > 0 && !c->differs) {
 		if (c->at == c->p->niov) {
 			c->differs = true;
@@ -288,6 +319,7 @@ restart(void *arg, struct s3_req *r, struct err *e)
 
 	(void)r, (void)e;
 	c->at = c->off = 0;
+	c->spooled = 0;
 	c->differs = false;
 	return 0;
 }
@@ -305,7 +337,7 @@ same(struct upload *u, const struct part *p, time_t since)
 	struct err ignored = ERR_INIT;
 
 	return s3_send(u->s, &r, &ignored) == 0 && !c.differs &&
-	    c.at == p->niov && (since == 0 || r.call.modified >= since);
+	    (p->fd != -1 ? c.spooled == p->size : c.at == p->niov) && (since == 0 || r.call.modified >= since);
 }
 
 int

@@ -68,8 +68,7 @@ too_small(const struct s3_plan *p, struct err *e)
 static int
 fixed(struct s3_plan *p, struct err *e)
 {
-	uint64_t fit = fitting(p), want = p->memory >= 224 * MIB ? 16 * MIB :
-	    8 * MIB;
+	uint64_t want = p->memory >= 224 * MIB ? 16 * MIB : 8 * MIB;
 	char a[STR_HUMAN], b[STR_HUMAN];
 
 	if (p->exact) {
@@ -84,17 +83,18 @@ fixed(struct s3_plan *p, struct err *e)
 	} else {
 		want = p->part_size != 0 && p->part_size < 128 * MIB ?
 		    p->part_size : 128 * MIB;
-		if (want > fit)
-			want = fit;
+		if (want > p->fit && !p->spool)
+			want = p->fit;
 	}
 	p->first = p->cap = want;
 	p->step = 0;
 	sum_up(p);
-	if (want > fit) {
+	if (want > p->fit && !p->spool) {
 		err_set(e, p->exact ? CALA_USAGE : CALA_NOSPACE,
 		    "parts of %s do not fit the memory of %s twice",
 		    str_human(want, a), str_human(p->memory, b));
-		return err_hint(e, "--memory %" PRIu64 "MiB",
+		return err_hint(e, "--memory %" PRIu64 "MiB, or a folder on "
+		    "disk for them (--spool-dir, spool-directory)",
 		    (uint64_t)(want / MIB * 2 * 8 / 7 + 16));
 	}
 	return 0;
@@ -103,11 +103,12 @@ fixed(struct s3_plan *p, struct err *e)
 static void
 growing(struct s3_plan *p)
 {
-	uint64_t fit = fitting(p);
+	uint64_t most = p->spool ? S3_PART_MAX : p->fit;
 
 	p->first = p->max_parts < 5000 ? 64 * MIB :
 	    p->memory >= 224 * MIB ? 16 * MIB : 8 * MIB;
-	p->cap = p->part_size != 0 && p->part_size < fit ? p->part_size : fit;
+	p->cap = p->part_size != 0 && p->part_size < most ? p->part_size :
+	    most;
 	if (p->first > p->cap)
 		p->first = p->cap;
 	p->step = p->max_parts / 10;
@@ -134,12 +135,13 @@ s3_plan(struct s3_plan *p, struct err *e)
 		p->part_size = S3_PART_MIN;
 	if (p->part_size > S3_PART_MAX)
 		p->part_size = S3_PART_MAX;
-	if (p->exact || p->equal || p->expect > 0) {
-		if (fixed(p, e) == -1)
-			return -1;
-	} else {
+	p->fit = fitting(p);
+	if (!p->exact && !p->equal)
 		growing(p);
-	}
+	/* what is told may be a guess: room to grow is worth more than sizes */
+	if ((p->exact || p->equal || p->expect > p->limit / 21 * 20) &&
+	    fixed(p, e) == -1)
+		return -1;
 	if (p->expect <= p->limit)
 		return 0;
 	if (p->limit == p->max_object)

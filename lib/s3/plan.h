@@ -5,8 +5,9 @@
  * plan: how a stream is cut into parts (s3.md 2.7).
  *
  * Parts start small, and of each tenth of the part numbers they double, so
- * that 10,000 of them hold what memory allows; never above the ceiling, and
- * all of one size where that is demanded or the length is known.
+ * that 10,000 of them hold what memory (or a disk) allows; never above the
+ * ceiling, and all of one size where that is demanded or the length that is told
+ * leaves no room to grow.
  */
 
 #include <stdbool.h>
@@ -24,7 +25,9 @@ struct s3_plan {
 	uint64_t max_object;
 	uint64_t memory;        /* for parts; at least two live in it */
 	uint64_t expect;        /* bytes to come; 0: unknown */
+	bool spool;             /* parts too large for memory lie on disk */
 	/* out */
+	uint64_t fit;           /* the largest part for memory */
 	uint64_t first, cap;    /* size of the first part, and of any */
 	unsigned step;          /* parts until it doubles; 0: never */
 	uint64_t limit;         /* bytes that fit */

@@ -92,6 +92,7 @@ struct s3_target {
 	uint64_t part_size;             /* ceiling, or exact; 0: auto */
 	/* patience and manners */
 	uint64_t memory;                /* budget; 0: S3_MEMORY_DEFAULT */
+	const char *spool;      /* folder for parts too large for memory */
 	unsigned jobs;                  /* connections at most; 0: 8 */
 	unsigned retries;               /* of one part; 0: 10 */
 	unsigned timeout;               /* seconds to connect; 0: 10 */

@@ -352,6 +352,8 @@ objects(struct s3_setup *u, struct own *o, const struct conf *conf,
 	/* The default is not a finding: the endpoint may know better. */
 	if (t->max_parts == 0 && conf_u64(c, "max-parts") != S3_PARTS)
 		t->max_parts = (unsigned)conf_u64(c, "max-parts");
+	if (t->spool == NULL)
+		t->spool = conf_get(c, "spool-directory");
 	if (t->storage_class == NULL)
 		t->storage_class = conf_get(c, "storage-class");
 	if (t->owner == NULL)

@@ -30,19 +30,33 @@ enum { HOLD = 10 };             /* seconds without growth after a throttle */
 
 /* ---- parts and slabs ---- */
 
+/* Its slabs are free again. */
 static void
-part_free(struct upload *u, struct part *p)
+part_empty(struct upload *u, struct part *p)
 {
 	size_t i;
 
-	if (p == NULL)
-		return;
 	pthread_mutex_lock(&u->mu);
 	for (i = 0; i < p->niov; i++)
 		u->free[u->nfree++] = p->iov[i].iov_base;
 	u->inuse -= p->niov;
+	p->niov = 0;
 	pthread_cond_broadcast(&u->room);
 	pthread_mutex_unlock(&u->mu);
+}
+
+static void
+part_free(struct upload *u, struct part *p)
+{
+	if (p == NULL)
+		return;
+	if (p->fd != -1) {
+		close(p->fd);
+		pthread_mutex_lock(&u->mu);
+		u->nspooled--;
+		pthread_mutex_unlock(&u->mu);
+	}
+	part_empty(u, p);
 	free(p->iov);
 	free(p);
 }
@@ -50,15 +64,20 @@ part_free(struct upload *u, struct part *p)
 static struct part *
 part_new(struct upload *u, struct err *e)
 {
+	uint64_t size = s3_plan_size(&u->plan, u->parts + 1);
+	bool spooled = size > u->plan.fit;
 	struct part *p;
-	uint64_t size;
 
-	size = s3_plan_size(&u->plan, u->parts + 1);
 	if ((p = calloc(1, sizeof(*p))) == NULL ||
-	    (p->iov = calloc((size_t)((size + SLAB - 1) / SLAB),
+	    (p->iov = calloc(spooled ? 1 : (size_t)((size + SLAB - 1) / SLAB),
 	    sizeof(*p->iov))) == NULL) {
 		free(p);
 		err_oom(e);
+		return NULL;
+	}
+	p->fd = -1;
+	if (spooled && (p->fd = spool_open(u, size, e)) == -1) {
+		part_free(u, p);
 		return NULL;
 	}
 	p->n = ++u->parts;
@@ -83,26 +102,32 @@ failure(struct upload *u, struct err *e)
 	return -1;
 }
 
+int
+upload_wait(struct upload *u, struct err *e)
+{
+	struct timespec until;
+
+	u->waited = true;
+	/* a signal wakes nobody here: look now and then */
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += 200 * 1000 * 1000;
+	if (until.tv_nsec >= 1000 * 1000 * 1000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000 * 1000 * 1000;
+	}
+	pthread_cond_timedwait(&u->room, &u->mu, &until);
+	return stop_check(e);
+}
+
 static void *
 slab_get(struct upload *u, struct err *e)
 {
-	struct timespec until;
 	void *p = NULL;
 
 	pthread_mutex_lock(&u->mu);
-	while (!u->failed && (u->nfree == 0 || u->inuse >= allowed(u))) {
-		u->waited = true;
-		/* a signal wakes nobody here: look now and then */
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += 200 * 1000 * 1000;
-		if (until.tv_nsec >= 1000 * 1000 * 1000) {
-			until.tv_sec++;
-			until.tv_nsec -= 1000 * 1000 * 1000;
-		}
-		pthread_cond_timedwait(&u->room, &u->mu, &until);
-		if (stop_check(e) == -1)
+	while (!u->failed && (u->nfree == 0 || u->inuse >= allowed(u)))
+		if (upload_wait(u, e) == -1)
 			goto out;
-	}
 	if (u->failed) {
 		failure(u, e);
 		goto out;
@@ -263,6 +288,8 @@ enqueue(struct upload *u, struct part *p, struct err *e)
 	unsigned want;
 	int ret = 0;
 
+	if (p->fd != -1)
+		part_empty(u, p);
 	pthread_mutex_lock(&u->mu);
 	if (p->n > u->room_done) {
 		want = 2 * p->n + 64;
@@ -329,7 +356,8 @@ up_space(struct sink *sink, size_t *n, struct err *e)
 	if (p == NULL && (p = u->fill = part_new(u, e)) == NULL)
 		return NULL;
 	off = (size_t)(p->size % SLAB);
-	if (off == 0 && p->size / SLAB == p->niov) {
+	if (p->fd != -1 ? p->niov == 0 : off == 0 &&
+	    p->size / SLAB == p->niov) {
 		if ((slab = slab_get(u, e)) == NULL)
 			return NULL;
 		p->iov[p->niov].iov_base = slab;
@@ -348,9 +376,9 @@ near_the_end(struct upload *u, struct err *e)
 	if (u->total > u->plan.limit) {
 		err_set(e, CALA_NOSPACE, "%s: no more than %s fit",
 		    str_q(u->key), str_human(u->plan.limit, a));
-		return err_hint(e, "larger objects need more memory or a "
-		    "larger part size, or the size said before "
-		    "(--expected-size)");
+		return err_hint(e, "larger objects need more memory "
+		    "(--memory), a folder on disk for large parts "
+		    "(--spool-dir, spool-directory), or a larger part size");
 	}
 	if (!u->warned && u->total / 4 > u->plan.limit / 5) {
 		u->warned = true;
@@ -373,6 +401,9 @@ up_used(struct sink *sink, size_t n, struct err *e)
 		return -1;
 	p->size += n;
 	p->iov[p->niov - 1].iov_len += n;
+	if (p->fd != -1 && (p->iov[0].iov_len == SLAB ||
+	    p->size == s3_plan_size(&u->plan, p->n)) && spool_write(p, e) == -1)
+		return -1;
 	/* there is a second part: the first, which waited, is none alone */
 	if (p->n == 2 && u->id[0] == '\0') {
 		if (upload_create(u, e) == -1)
@@ -406,6 +437,10 @@ await(struct upload *u, struct err *e)
 
 	u->fill = NULL;
 	if (p != NULL && p->size > 0) {
+		if (p->fd != -1 && spool_write(p, e) == -1) {
+			part_free(u, p);
+			return -1;
+		}
 		if (enqueue(u, p, e) == -1)
 			return -1;
 	} else if (p != NULL) {
@@ -425,7 +460,7 @@ static int
 up_commit(struct sink *sink, struct err *e)
 {
 	struct upload *u = (struct upload *)sink;
-	struct part empty = { .n = 1 }, *p = u->fill;
+	struct part empty = { .n = 1, .fd = -1 }, *p = u->fill;
 	int ret;
 
 	if (stop_check(e) == -1)
@@ -440,6 +475,8 @@ up_commit(struct sink *sink, struct err *e)
 	/* the first part, full, waits behind an empty second */
 	if (p != NULL && p->n == 2)
 		p = p->next;
+	if (p != NULL && p->fd != -1 && p->niov > 0 && spool_write(p, e) == -1)
+		return -1;
 	ret = part_whole(u, p != NULL ? p : &empty, e);
 	u->o->parts = 1;
 	return ret;
@@ -547,6 +584,8 @@ choose_plan(struct upload *u, struct err *e)
 	if (u->plan.max_parts < 2)
 		u->plan.max_parts = 2;  /* one alone is no upload in parts */
 	u->plan.expect = u->o->expect;
+	u->plan.spool = t->spool != NULL;
+	u->spool_most = WORKERS + 1;
 	if (s3_plan(&u->plan, e) == -1)
 		return err_ctx(e, "%s", str_q(u->key));
 	u->jobs_max = t->jobs != 0 ? t->jobs : 8;
@@ -554,7 +593,8 @@ choose_plan(struct upload *u, struct err *e)
 		u->jobs_max = v->max_jobs;
 	fit = (unsigned)(u->plan.memory / u->plan.cap);
 	fit = fit > 1 ? fit - 1 : 1;
-	if (u->jobs_max > fit && u->plan.cap == u->plan.first)
+	if (u->jobs_max > fit && u->plan.cap == u->plan.first &&
+	    u->plan.cap <= u->plan.fit)
 		u->jobs_max = fit;
 	u->target = u->jobs_max < WORKERS_FIRST ? u->jobs_max : WORKERS_FIRST;
 	log_step(u->s->log, "parts of %s, at most %s in all",

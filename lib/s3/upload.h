@@ -27,6 +27,7 @@ struct part {
 	uint64_t size;
 	struct iovec *iov;      /* slabs; room for the planned size */
 	size_t niov;
+	int fd;                 /* its bytes are in this file; -1: in slabs */
 	struct part *next;
 };
 
@@ -52,6 +53,7 @@ struct upload {
 	pthread_cond_t work;    /* a part was queued, or the end */
 	void **free;            /* last in, first out: few pages are touched */
 	size_t nfree, nslabs, inuse;
+	unsigned nspooled, spool_most;  /* parts on disk; how many fit */
 	unsigned char *arena;
 	/* parts */
 	struct part *fill;      /* being filled; the sink's alone */
@@ -85,7 +87,15 @@ struct upload {
 /*
  * parts.c: part_send(u, p, d, e): send p until the store has it; fills in d.
  * part_whole(u, p, e): the whole object as one PUT.
+ *
+ * spool.c: spool_open(u, size, e): a nameless file with room for a part, once
+ * there are not too many; -1.  spool_write(p, e): what p's only slab holds goes
+ * to the file's end.
+ * upload_wait(u, e): under the lock: a moment, or until something is freed.
  */
+int spool_open(struct upload *, uint64_t, struct err *);
+int spool_write(struct part *, struct err *);
+int upload_wait(struct upload *, struct err *);
 int part_send(struct upload *, struct part *, struct done *, struct err *);
 int part_whole(struct upload *, struct part *, struct err *);
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/rate.h"
 #include "base/stop.h"
@@ -59,6 +60,25 @@ cancelled(struct wire *w)
 	return false;
 }
 
+static int
+read_spool(struct wire *w, char *to, size_t room, size_t *done)
+{
+	uint64_t left = w->r->spool_len - w->spooled;
+	ssize_t n;
+
+	if (room > left)
+		room = (size_t)left;
+	n = file_pread_full(*w->r->spool, to, room, w->spooled);
+	if (n == (ssize_t)room) {
+		w->spooled += (uint64_t)n;
+		*done = room;
+		return 0;
+	}
+	w->failed = true;
+	return n == -1 ? err_sys(w->e, "read a part from disk") :
+	    err_set(w->e, CALA_FAIL, "a part on disk became shorter");
+}
+
 static size_t
 on_read(char *to, size_t size, size_t n, void *arg)
 {
@@ -85,6 +105,8 @@ on_read(char *to, size_t size, size_t n, void *arg)
 		}
 	}
 	w->asked = true;
+	if (w->r->spool != NULL && read_spool(w, to, room, &done) == -1)
+		return CURL_READFUNC_ABORT;
 	while (room > 0 && w->at < w->niov) {
 		v = &w->iov[w->at];
 		k = v->iov_len - w->off;
@@ -118,6 +140,7 @@ on_seek(void *arg, curl_off_t off, int whence)
 	if (off != 0 || whence != SEEK_SET)
 		return CURL_SEEKFUNC_CANTSEEK;
 	w->at = w->off = 0;
+	w->spooled = 0;
 	return CURL_SEEKFUNC_OK;
 }
 
@@ -537,7 +560,8 @@ wire_send(struct s3 *s, struct s3_req *r, unsigned attempt,
 	w.one.iov_base = (void *)(uintptr_t)r->call.body;
 	w.one.iov_len = r->call.body_len;
 	w.iov = r->iov != NULL ? r->iov : &w.one;
-	w.niov = r->iov != NULL ? r->niov : 1;
+	w.niov = r->spool != NULL ? 0 : r->iov != NULL ? r->niov : 1;
+	w.total = r->spool != NULL ? r->spool_len : 0;
 	for (i = 0; i < w.niov; i++)
 		w.total += w.iov[i].iov_len;
 	if (wire_prepare(&w, attempt, &url) == -1 || (h = hand_get(s, e)) == NULL)

@@ -27,6 +27,7 @@ struct wire {
 	struct iovec one;
 	const struct iovec *iov;
 	size_t niov, at, off;           /* off bytes of iov[at] are read */
+	uint64_t spooled;               /* bytes of the spool that are read */
 	uint64_t total;
 	bool expect, asked;
 	double start;

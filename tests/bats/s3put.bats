@@ -462,3 +462,80 @@ l" ]
 	s3_same k in
 	S3_LEFT=may s3_sound
 }
+
+@test "--spool-dir: parts that memory can't hold, and nothing stays there" {
+	s3_unsanitized
+	begin
+	mkdir spool
+	s3_blob $((70 * MIB)) >in
+	s3_fails 2 put --memory 32MiB --part-size 20MiB --exact-parts k <in
+	[[ $stderr == *--spool-dir* ]]
+	s3_peak peak cala-s3put -c c --memory 32MiB --part-size 20MiB \
+		--exact-parts --spool-dir spool k <in
+	s3_same k in
+	[ "$(s3_do about bucket=bkt key=k | jq -c .parts)" = \
+		"[$((20 * MIB)),$((20 * MIB)),$((20 * MIB)),$((10 * MIB))]" ]
+	cat peak
+	[ "$(cat peak)" -le $(((32 + 32) * 1024)) ]
+	# One part, a part exactly, and less than one: a single request.
+	for n in 10 $((3 * MIB + 1)) $((20 * MIB)) $((20 * MIB + 1)); do
+		head -c "$n" in | put --memory 32MiB --part-size 20MiB \
+			--exact-parts --spool-dir spool k
+		s3_bytes k | cmp - <(head -c "$n" in)
+	done
+	[ -z "$(ls -A spool)" ]
+	s3_sound
+}
+
+@test "a spooled part is sent again when it fails, and checked" {
+	begin
+	mkdir spool
+	s3_conf cala.conf "spool-directory = $PWD/spool" 'max-parts = 1000' \
+		'memory = 32MiB'
+	s3_blob $((150 * MIB)) >in
+	s3_fault reset op=UploadPart when=body after=30000000
+	s3_fault reset op=UploadPart when=stored nth=2
+	s3_fault status op=UploadPart status=503 code=SlowDown nth=3
+	s3_fault flip op=UploadPart at=60000000 nth=3
+	put -v k <in 2>log
+	grep 'parts of 64.0 MiB' log
+	s3_same k in
+	[ "$(s3_do used | tr '\n' ' ')" = '1 1 1 1 ' ]
+	cala-s3get -c c k | cmp - in
+	# Where the store knows no MD5s, what is one PUT is read back.
+	s3_do clear
+	s3_fault etag op=PutObject value=wrong count=0
+	head -c 30000000 in | put --checksum md5 k
+	s3_bytes k | cmp - <(head -c 30000000 in)
+	s3_sound
+}
+
+@test "a spool that is full waits for parts, and is an error with none" {
+	begin
+	mkdir spool
+	[ "$(id -u)" -eq 0 ] || skip "a small file system takes root"
+	mount -t tmpfs -o size=70M tmpfs spool 2>/dev/null ||
+		skip "no file system can be mounted here"
+	s3_blob $((150 * MIB)) >in
+	got=0
+	put --memory 32MiB --part-size 30MiB --exact-parts \
+		--spool-dir spool -v k <in 2>log || got=$?
+	cat log
+	s3_fails 16 put --memory 32MiB --part-size 80MiB --exact-parts \
+		--spool-dir spool big <in
+	umount spool
+	[ "$got" -eq 0 ]
+	s3_same k in
+	[ "$(s3_keys)" = k ]
+	s3_sound
+	s3_fails 10 put --memory 32MiB --part-size 80MiB --exact-parts \
+		--spool-dir nowhere k <in
+}
+
+@test "a length that was told too short is no end" {
+	begin
+	s3_blob $((40 * MIB)) >in
+	put --expected-size 1000 k < <(cat in)
+	s3_same k in
+	s3_sound
+}

@@ -129,7 +129,12 @@ known_length(void **st)
 	p.expect = 10 * GIB;
 	assert_ok(s3_plan(&p, &e), &e);
 	assert_int_equal(p.first, 8 * MIB);
+	/* what was told may be too little: there is room all the same */
+	assert_true(p.limit > 200 * GIB);
+	p.expect = 250 * GIB;
+	assert_ok(s3_plan(&p, &e), &e);
 	assert_int_equal(p.step, 0);
+	assert_true(p.limit >= p.expect + p.expect / 20);
 	p = wide();
 	p.expect = 10 * TIB;
 	assert_ok(s3_plan(&p, &e), &e);
@@ -186,6 +191,42 @@ exact_and_equal(void **st)
 	assert_int_equal(p.first, 28 * MIB);
 }
 
+/* What memory can't hold twice lies on disk. */
+static void
+spool(void **st)
+{
+	struct s3_plan p = wide();
+	struct err e = ERR_INIT;
+
+	(void)st;
+	p.memory = 56 * MIB;
+	p.spool = true;
+	assert_ok(s3_plan(&p, &e), &e);
+	assert_int_equal(p.fit, 28 * MIB);
+	assert_int_equal(p.first, 8 * MIB);
+	assert_int_equal(s3_plan_size(&p, 2001), 32 * MIB);
+	assert_int_equal(p.cap, 5 * GIB);
+	assert_true(p.limit > 7 * TIB);
+	p.part_size = GIB;
+	assert_ok(s3_plan(&p, &e), &e);
+	assert_int_equal(p.cap, GIB);
+	assert_true(p.limit > 3 * TIB);
+	p.exact = true;
+	assert_ok(s3_plan(&p, &e), &e);
+	assert_int_equal(s3_plan_size(&p, 1), GIB);
+	p = wide();
+	p.memory = 56 * MIB;
+	p.spool = true;
+	p.expect = 20 * TIB;
+	assert_ok(s3_plan(&p, &e), &e);
+	assert_true(p.limit >= p.expect + p.expect / 20);
+	assert_int_equal(p.step, 0);
+	p.expect = 0;
+	p.equal = true;
+	assert_ok(s3_plan(&p, &e), &e);
+	assert_int_equal(p.first, 128 * MIB);
+}
+
 static void
 limits(void **st)
 {
@@ -222,6 +263,7 @@ main(void)
 		cmocka_unit_test(last_hundred),
 		cmocka_unit_test(known_length),
 		cmocka_unit_test(exact_and_equal),
+		cmocka_unit_test(spool),
 		cmocka_unit_test(limits),
 	};
 
