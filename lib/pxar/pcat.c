@@ -122,7 +122,7 @@ pcat_add(struct pcat *c, enum entry_type type, const char *name, uint64_t size,
 		n = varint_put(v, size);
 		n += svarint_put(v + n, mtime);
 	}
-	return add(c, type, name, v, n, e);
+	return add(c, (int)type, name, v, n, e);
 }
 
 int

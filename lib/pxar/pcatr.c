@@ -115,7 +115,7 @@ next(struct block *b, struct item *it, struct err *e)
 	if (b->p == b->end)
 		return bad(e, "a directory cut short");
 	it->type = (enum entry_type)*b->p++;
-	if (strchr("dflhbcps", it->type) == NULL || it->type == 0)
+	if (strchr("dflhbcps", (int)it->type) == NULL || it->type == 0)
 		return bad(e, "an entry of an unknown type");
 	if ((k = varint_get(b->p, b->end, &n)) == 0 || n == 0 ||
 	    n > PCAT_NAME_MAX || n > (uint64_t)(b->end - b->p) - k)

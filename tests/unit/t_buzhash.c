@@ -240,6 +240,19 @@ other_data(void **state)
 	free(zero);
 }
 
+/* Chunks of Wings are found again only with its very parameters. */
+static void
+wings(void **state)
+{
+	struct cut c;
+
+	(void)state;
+	cut_fastcdc(&c, 4 << 20, 0, 0);
+	assert_int_equal(c.min, 1 << 20);
+	assert_int_equal(c.avg, 4 << 20);
+	assert_int_equal(c.max, 16 << 20);
+}
+
 /* Everything through paycut in pieces; the lengths of chunks into len. */
 static size_t
 pay(struct paycut *c, const unsigned char *p, size_t n, size_t piece,
@@ -351,6 +364,7 @@ main(void)
 		cmocka_unit_test(byte_by_byte),
 		cmocka_unit_test(definition),
 		cmocka_unit_test(other_data),
+		cmocka_unit_test(wings),
 		cmocka_unit_test(suggested),
 		cmocka_unit_test(suggested_small),
 		cmocka_unit_test(put_in),
