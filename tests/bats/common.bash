@@ -32,6 +32,12 @@ need() {
 	done
 }
 
+# inapplicable WHY: the case asks for what the subject is not made to do; no
+# machine would run it, so tests/run counts it nowhere.
+inapplicable() {
+	skip "does not apply: $1"
+}
+
 # peer NAME: PEER is the path of a foreign program that tests/peers has compiled;
 # skips by name where this machine can't have it.
 peer() {
