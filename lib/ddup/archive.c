@@ -328,11 +328,10 @@ bool
 archive_chunk(const struct archive *a, uint64_t id, unsigned char *hash,
     uint32_t *len)
 {
-	struct amap key, *m;
+	struct amap key = { .id = id }, *m;
 	uint32_t ref;
 
 	if (a->ext) {
-		key.id = id;
 		m = bsearch(&key, a->map, a->nmap, sizeof(key), by_id);
 		if (m == NULL)
 			return false;

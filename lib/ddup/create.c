@@ -626,7 +626,7 @@ create_abort(struct writer *w)
 static size_t
 largest(const struct create *c)
 {
-	struct cut cut;
+	struct cut cut = { 0 };
 
 	(c->how.fixed ? cut_fixed : cut_fastcdc)(&cut, ddup_chunk_size(c->r),
 	    ddup_chunk_count(c->r), UINT64_MAX);

@@ -233,7 +233,7 @@ find(struct stat_old *o, const struct entry *en, bool ignore_inode,
     struct stat_hit *hit)
 {
 	unsigned char r[RECORD], c[CHUNK];
-	uint64_t key = key_of(en, o->seed), off;
+	uint64_t key = key_of(en, o->seed), off = 0;
 	struct stat_chunk *v;
 	size_t at, i;
 
