@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -233,6 +234,21 @@ local_record(struct driver_call *call, int dirfd, const struct local_file *f,
 	return r == 1 ? 0 : foreign(call, f, rec, e);
 }
 
+/*
+ * A file of another size than its record's is not what was stored, and not
+ * called whole; the record itself stays as it is.
+ */
+static void
+compare(struct driver_call *call, const struct local_file *f,
+    struct record *rec)
+{
+	if (rec->foreign || !rec->has_stored || rec->stored == f->size)
+		return;
+	log_warn(call->log, "%s: damaged: it has %" PRIu64 " bytes, its "
+	    "record says %" PRIu64, f->name, f->size, rec->stored);
+	rec->complete = false;
+}
+
 static int
 local_list(struct driver_call *call, record_fn *fn, void *arg, struct err *e)
 {
@@ -250,8 +266,10 @@ local_list(struct driver_call *call, record_fn *fn, void *arg, struct err *e)
 			goto out;
 		ret = 0;
 		if (call->server[0] == '\0' ||
-		    strcmp(call->server, rec.server) == 0)
+		    strcmp(call->server, rec.server) == 0) {
+			compare(call, &v[i], &rec);
 			ret = fn(arg, &rec, e);
+		}
 		record_fini(&rec);
 		if (ret != 0)
 			goto out;

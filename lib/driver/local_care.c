@@ -140,7 +140,7 @@ verify_dump(struct driver_call *call, const struct record *rec,
 	if (ret == -1)
 		return stored_failed(call, "read", e);
 	driver_say(call, "ok: read %" PRIu64 " bytes", n);
-	if (rec->sum_value != NULL)
+	if (stored_has_sum(rec))
 		return 0;
 	err_set(e, CALA_INCOMPLETE, "a database dump without checksum: "
 	    "nothing proves that it is whole");

@@ -497,3 +497,20 @@ tar_formats='tar tar.gz tar.xz tar.lz tar.bz2 tar.lz4 tar.zst'
 		[ "$status" -eq 14 ] || { echo "$f: $status"; false; }
 	done
 }
+
+@test "a file of another size than its record's is not listed as whole" {
+	mkdir v && echo x >v/f
+	cala-pack -C v . | d put -s $S --uuid $U --created 2001-01-01T00:00:00Z
+	cala-pack -C v . | d put -s $S --uuid $U2
+	truncate -s -1 "$store/$U2.tar.zst"
+	run --separate-stderr d list -s $S
+	[ "$status" -eq 3 ]
+	[[ $stderr == *"$U2.tar.zst: damaged: "* ]]
+	[ "$(jq -r 'select(.complete).uuid' <<<"$output")" = $U ]
+	# what is asked for by "latest" is a whole one
+	run --separate-stderr d cat -s $S -b latest f
+	[ "$output" = x ]
+	run d cat -s $S -b $U2 f
+	[ "$status" -eq 14 ]
+	jq -e .complete "$store/$U2.json"
+}

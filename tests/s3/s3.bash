@@ -26,6 +26,8 @@ s3_home=$(cd "$BATS_TEST_DIRNAME/../s3" && pwd)
 s3_start() {
 	S3_DIR=${S3_DIR:-$BATS_TEST_TMPDIR/s3}
 	mkdir -p "$S3_DIR"
+	# uploads are noted there, and not among this machine's
+	export XDG_STATE_HOME=${XDG_STATE_HOME:-$BATS_TEST_TMPDIR/state}
 	rm -f "$S3_DIR/ports"
 	PYTHONPYCACHEPREFIX=${CALA_BUILD:-$top/build}/pycache \
 		python3 "$s3_home/server.py" "$S3_DIR" --bucket bkt "$@" \
