@@ -131,7 +131,7 @@ out_continue(struct run *r, struct out *o, struct err *e)
 static int
 out_open(struct run *r, struct out *o, struct err *e)
 {
-	struct stat st;
+	struct stat st, now;
 
 	if (r->a->output == NULL || strcmp(r->a->output, "-") == 0) {
 		o->fd = STDOUT_FILENO;
@@ -158,6 +158,13 @@ out_open(struct run *r, struct out *o, struct err *e)
 	if (flock(o->fd, LOCK_EX | LOCK_NB) == -1 && errno == EWOULDBLOCK)
 		return err_set(e, CALA_LOCKED, "%s.part: another cala-s3get "
 		    "writes it", str_q(r->a->output));
+	/* whoever held it until now has made it the finished FILE */
+	if (fstat(o->fd, &st) == -1)
+		return err_sys(e, "stat %s.part", str_q(r->a->output));
+	if (fstatat(o->dirfd, o->part, &now, AT_SYMLINK_NOFOLLOW) == -1 ||
+	    now.st_ino != st.st_ino || now.st_dev != st.st_dev)
+		return err_set(e, CALA_LOCKED, "%s.part: another cala-s3get "
+		    "has just finished it", str_q(r->a->output));
 	return out_continue(r, o, e);
 }
 

@@ -178,16 +178,6 @@ report(struct run *r, struct err *e)
 
 /* ---- what SIGKILL leaves, the next run or gc removes ---- */
 
-static int
-left(void *arg, const char *key, const char *id, struct err *e)
-{
-	struct run *r = arg;
-
-	log_note(r->log, "aborting an upload to %s: its process was killed",
-	    str_q(key));
-	return s3_abort(r->t.s3, key, id, e);
-}
-
 static void
 on_opened(void *arg, const char *key, const char *id)
 {
@@ -200,10 +190,7 @@ on_opened(void *arg, const char *key, const char *id)
 	    &e) == -1)
 		log_step(r->log, "an interrupted upload would not be "
 		    "remembered: %s", e.msg);
-	err_clear(&e);
-	if (memory_each(r->dirfd, &r->t.setup.target, true, left, r,
-	    &e) == -1)
-		log_note(r->log, "what a killed run left stays: %s", e.msg);
+	memory_sweep(r->dirfd, &r->t.setup.target, r->t.s3, r->log);
 }
 
 static void

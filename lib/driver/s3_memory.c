@@ -20,6 +20,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "base/when.h"
 #include "s3/s3.h"
@@ -248,4 +249,30 @@ memory_each(int dirfd, const struct s3_target *t, bool dead, memory_fn *fn,
 		return 0;
 	*e = x.first;
 	return -1;
+}
+
+struct sweep {
+	struct s3 *s;
+	struct log *log;
+};
+
+static int
+sweep(void *arg, const char *key, const char *id, struct err *e)
+{
+	struct sweep *w = arg;
+
+	log_note(w->log, "aborting an upload to %s: its process was killed",
+	    str_q(key));
+	return s3_abort(w->s, key, id, e);
+}
+
+void
+memory_sweep(int dirfd, const struct s3_target *t, struct s3 *s,
+    struct log *log)
+{
+	struct sweep w = { s, log };
+	struct err e = ERR_INIT;
+
+	if (memory_each(dirfd, t, true, sweep, &w, &e) == -1)
+		log_note(log, "what a killed run left stays: %s", e.msg);
 }

@@ -11,6 +11,8 @@
 #include <stdbool.h>
 
 struct err;
+struct log;
+struct s3;
 struct s3_target;
 
 struct memory {
@@ -37,5 +39,10 @@ void memory_drop(struct memory *);
 typedef int memory_fn(void *, const char *, const char *, struct err *);
 int  memory_each(int, const struct s3_target *, bool, memory_fn *, void *,
     struct err *);
+/*
+ * memory_sweep(dirfd, t, s, log): abort those of processes that are gone, and
+ * say so; what can't be aborted is said, too, and stays noted.
+ */
+void memory_sweep(int, const struct s3_target *, struct s3 *, struct log *);
 
 #endif

@@ -339,6 +339,9 @@ s3disk_put(struct driver_call *call, struct sink **out, struct err *e)
 		put_abort(&p->sink);
 		return -1;
 	}
+	if (p->dirfd != -1)
+		memory_sweep(p->dirfd, &p->d->setup.target, p->d->s3,
+		    call->log);
 	*out = &p->sink;
 	return 0;
 }

@@ -316,21 +316,24 @@ encryption(struct s3_target *t, struct own *o, const struct conf *conf,
 	return r;
 }
 
-static void
-tags(struct s3_target *t, struct own *o)
+static int
+tags(struct s3_target *t, struct own *o, struct err *e)
 {
 	const char *key, *value;
 	size_t i;
 
 	if (t->tags != NULL)
-		return;
+		return 0;
 	for (i = 0; i < TAGS && conf_map(o->cfg, "tags", i, &key, &value) == 0;
 	    i++) {
 		o->tags[2 * i] = key;
 		o->tags[2 * i + 1] = value;
 	}
+	if (conf_map(o->cfg, "tags", i, &key, &value) == 0)
+		return err_set(e, CALA_USAGE, "tags: more than %d", TAGS);
 	if (i > 0)
 		t->tags = o->tags;
+	return 0;
 }
 
 /* What the configuration says of the bucket and of new objects. */
@@ -376,7 +379,8 @@ objects(struct s3_setup *u, struct own *o, const struct conf *conf,
 			    conf_where(c, "object-lock-mode"));
 	}
 	t->legal_hold |= conf_bool(c, "object-lock-legal-hold");
-	tags(t, o);
+	if (tags(t, o, e) == -1)
+		return -1;
 	return encryption(t, o, conf, e);
 }
 

@@ -414,6 +414,16 @@ killed_put() {
 	s3_sound
 }
 
+@test "so does the next backup, however small" {
+	killed_put mc/today
+	mkdir t && echo x >t/f
+	cala-pack -C t . | d put -s $S --uuid $U 2>err
+	grep -q 'aborting an upload to mc/today' err
+	[ -z "$(s3_uploads)" ]
+	[ -z "$(find state -name '*.upload')" ]
+	s3_sound
+}
+
 @test "gc: uploads of other machines only when nothing came for a day" {
 	s3_do upload bucket=bkt "key=$S/$U.tar.gz" age=90000
 	s3_do upload bucket=bkt "key=$S/$U2.tar.gz" age=3600

@@ -182,7 +182,7 @@ get() {
 	cala-s3get -c c k -o out 2>err &
 	pid=$!
 	until [ "$(stat -c %s out.part 2>/dev/null || echo 0)" -ge \
-	    $((20 * MIB)) ]; do
+	    $((8 * MIB)) ]; do
 		sleep 0.05
 	done
 	kill -KILL $pid
@@ -193,7 +193,7 @@ get() {
 	get k -o out
 	cmp out in
 	[ "$(s3_do log op=GetObject | tail -n +$((before + 1)) |
-		jq -s 'map(.out) | add')" -le $((48 * MIB)) ]
+		jq -s 'map(.out) | add')" -le $((57 * MIB)) ]
 	[ ! -e out.part ]
 	s3_sound
 }
@@ -204,7 +204,7 @@ get() {
 	cala-s3get -c c k -o out 2>err &
 	pid=$!
 	until [ "$(stat -c %s out.part 2>/dev/null || echo 0)" -ge \
-	    $((20 * MIB)) ]; do
+	    $((8 * MIB)) ]; do
 		sleep 0.05
 	done
 	kill -KILL $pid
@@ -223,7 +223,7 @@ get() {
 	cala-s3get -c c k -o out 2>err &
 	pid=$!
 	until [ "$(stat -c %s out.part 2>/dev/null || echo 0)" -ge \
-	    $((20 * MIB)) ]; do
+	    $((8 * MIB)) ]; do
 		sleep 0.05
 	done
 	kill -KILL $pid

@@ -154,6 +154,11 @@ os.execvp("cala", ["cala", "backup", "survival"])' 2>err &
 # asked PID: send USR1 until a status line is in the file err.
 asked() {
 	local i
+	# A process that has only begun would die of it.
+	until grep -qE '^Sig(Blk|Cgt|Ign):.*[2367abef]..$' "/proc/$1/status"
+	do
+		sleep 0.02
+	done
 	for i in $(seq 600); do
 		kill -USR1 "$1" || return 1
 		! grep -qE "$2: .*/s" err || return 0

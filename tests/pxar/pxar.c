@@ -90,16 +90,20 @@ into(const char *name, struct reader *r)
 	struct fs_extract how = { .owners = geteuid() == 0, .numeric = true,
 	    .xattrs = true, .sparse = true };
 	int dir = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct writer *w;
+	struct writer *w = NULL;
+	int ret;
 
 	if (dir == -1 || r == NULL ||
 	    (w = fs_writer(dir, &how, &say, &e)) == NULL ||
 	    pump(r, w, NULL, &e) == -1 || writer_commit(w, &e) == -1)
-		return fail();
+		ret = fail();
+	else
+		ret = log_warnings(&say) > 0 ? 3 : 0;
 	writer_free(w);
 	reader_close(r);
-	close(dir);
-	return log_warnings(&say) > 0 ? 3 : 0;
+	if (dir != -1)
+		close(dir);
+	return ret;
 }
 
 static int
