@@ -112,6 +112,19 @@ sandbox() {
 	[ "${lines[-1]}" = '1 passed, 0 failed, 0 skipped' ]
 }
 
+@test "the runner counts nowhere what does not apply, and only that" {
+	sandbox
+	cat >p/tests/bats/a.bats <<-END
+	${at}test "one" { true; }
+	${at}test "two" { skip "does not apply: takes streams only"; }
+	${at}test "three" { echo "# skip does not apply: not said by skip"; false; }
+	END
+	run p/tests/run
+	[ "$status" -eq 1 ]
+	[[ $output == *'1 passed, 1 failed, 0 skipped'* ]]
+	[[ $output == *'failed: bats a: three'* ]]
+}
+
 @test "the runner takes no test, no end and no plan for a failure" {
 	sandbox
 	run p/tests/run
