@@ -29,6 +29,21 @@ get() {
 	cala-s3get -c c "$@"
 }
 
+# A run to "out" that is killed on its way.  It goes on at multiples of 16 MiB;
+# with two requests at a time the fifth of 8 MiB can't be one of the first two.
+interrupted() {
+	local pid
+	s3_fault stall op=GetObject when=response after=1000 nth=5 count=0
+	cala-s3get -c c -j 2 k -o out 2>err &
+	pid=$!
+	until [ "$(stat -c %s out.part 2>/dev/null || echo 0)" -ge \
+	    $((16 * MIB)) ]; do
+		sleep 0.05
+	done
+	kill -KILL $pid
+	wait $pid || true
+}
+
 @test "bytes come back as they are stored, whatever their number" {
 	begin 1
 	for n in 0 1 $((8 * MIB - 1)) $((8 * MIB)) $((8 * MIB + 1)) \
@@ -178,15 +193,7 @@ get() {
 
 @test "-o continues what was interrupted, if it is still the same object" {
 	begin $((64 * MIB))
-	s3_fault stall op=GetObject when=response after=1000 nth=5 count=0
-	cala-s3get -c c k -o out 2>err &
-	pid=$!
-	until [ "$(stat -c %s out.part 2>/dev/null || echo 0)" -ge \
-	    $((8 * MIB)) ]; do
-		sleep 0.05
-	done
-	kill -KILL $pid
-	wait $pid || true
+	interrupted
 	[ ! -e out ]
 	s3_do clear
 	before=$(s3_do log op=GetObject | wc -l)
@@ -200,15 +207,7 @@ get() {
 
 @test "-o does not continue with another generation" {
 	begin $((64 * MIB))
-	s3_fault stall op=GetObject when=response after=1000 nth=5 count=0
-	cala-s3get -c c k -o out 2>err &
-	pid=$!
-	until [ "$(stat -c %s out.part 2>/dev/null || echo 0)" -ge \
-	    $((8 * MIB)) ]; do
-		sleep 0.05
-	done
-	kill -KILL $pid
-	wait $pid || true
+	interrupted
 	s3_do clear
 	head -c $((64 * MIB)) /dev/urandom >in2
 	s3_do put bucket=bkt key=k file="$PWD/in2"
@@ -219,15 +218,7 @@ get() {
 
 @test "-o does not continue with another generation where If-Match is ignored" {
 	begin $((64 * MIB))
-	s3_fault stall op=GetObject when=response after=1000 nth=5 count=0
-	cala-s3get -c c k -o out 2>err &
-	pid=$!
-	until [ "$(stat -c %s out.part 2>/dev/null || echo 0)" -ge \
-	    $((8 * MIB)) ]; do
-		sleep 0.05
-	done
-	kill -KILL $pid
-	wait $pid || true
+	interrupted
 	s3_do clear
 	s3_do set no_if_match=true
 	head -c $((64 * MIB)) /dev/urandom >in2
