@@ -14,9 +14,9 @@ PKG_CONFIG ?= pkg-config
 INSTALL    ?= install
 CFLAGS     ?= -O2 -g
 O          ?= build
-PKGS       := libarchive libcurl expat libcrypto jansson inih libzstd liblzma \
-              libdeflate zlib libxxhash libacl libsodium libbrotlidec \
-              libbrotlienc
+PKGS       := libarchive libcurl expat libcrypto libssl libnghttp2 jansson \
+              inih libzstd liblzma libdeflate zlib libxxhash libacl libsodium \
+              libbrotlidec libbrotlienc
 comma      := ,
 
 # Drivers that speak for two disks, and disks whose driver has a short name:
