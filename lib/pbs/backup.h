@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "pbs/blob.h"
 #include "pbs/h2.h"
 #include "pbs/target.h"
 
@@ -54,21 +55,21 @@ int pbs_backup_previous(struct pbs_backup *, const char *,
 int pbs_backup_previous_buf(struct pbs_backup *, const char *, struct buf *,
     struct err *);
 
-/* An index being written: what pbs_index_create fills in. */
-struct pbs_index {
+/* An index being written: what pbs_writer_open fills in. */
+struct pbs_writer {
 	unsigned wid;
 	bool fixed;
 	char name[PBS_NAME_MAX + 1];
 };
 
 /*
- * pbs_index_create(b, i, name, e): NAME.didx; only when at least one byte is
+ * pbs_writer_open(b, w, name, e): NAME.didx; only when at least one byte is
  * sure to come, because an empty one can't be closed (pbs.md §4.5).
- * pbs_index_fixed(b, i, name, size, e): NAME.fidx of size bytes (pbs.md §4.6).
+ * pbs_writer_fixed(b, w, name, size, e): NAME.fidx of size bytes (pbs.md §4.6).
  */
-int pbs_index_create(struct pbs_backup *, struct pbs_index *, const char *,
+int pbs_writer_open(struct pbs_backup *, struct pbs_writer *, const char *,
     struct err *);
-int pbs_index_fixed(struct pbs_backup *, struct pbs_index *, const char *,
+int pbs_writer_fixed(struct pbs_backup *, struct pbs_writer *, const char *,
     uint64_t, struct err *);
 
 /*
@@ -76,7 +77,7 @@ int pbs_index_fixed(struct pbs_backup *, struct pbs_index *, const char *,
  * bytes must stay until it has ended.
  */
 struct pbs_chunk {
-	const struct pbs_index *index;
+	const struct pbs_writer *to;
 	unsigned char digest[PBS_DIGEST];
 	size_t size;                            /* decoded: 1..PBS_CHUNK_MAX */
 	struct iovec blob[2];                   /* header and payload, or one */
@@ -113,7 +114,7 @@ int  pbs_chunk_outcome(struct pbs_chunk *, struct err *);
  * gap (fixed: in any order).
  */
 struct pbs_append {
-	const struct pbs_index *index;
+	const struct pbs_writer *to;
 	size_t n;                               /* 1..PBS_APPEND_MAX */
 	unsigned char (*digest)[PBS_DIGEST];    /* n of them, borrowed */
 	const uint64_t *start;                  /* n offsets, borrowed */
@@ -133,10 +134,10 @@ int  pbs_append_wait(struct pbs_backup *, struct pbs_append *, struct err *);
 bool pbs_append_poll(struct pbs_backup *, struct pbs_append *);
 
 /*
- * pbs_index_close(b, i, count, size, csum, e): all has been appended.  A
+ * pbs_writer_close(b, w, count, size, csum, e): all has been appended.  A
  * failure is the session's end: it can't be repeated.
  */
-int pbs_index_close(struct pbs_backup *, const struct pbs_index *, uint64_t,
+int pbs_writer_close(struct pbs_backup *, const struct pbs_writer *, uint64_t,
     uint64_t, const unsigned char [PBS_DIGEST], struct err *);
 
 /*

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pbs/blob.h"
 #include "pbs/h2.h"
 #include "pbs/target.h"
 

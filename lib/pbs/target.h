@@ -22,10 +22,6 @@ enum {
 	PBS_PORT = 8007,
 	PBS_HOST = 256,                 /* a host name, with NUL */
 	PBS_PIN = 32,                   /* SHA-256 of the leaf certificate */
-	PBS_PIN_TEXT = 96,              /* "aa:bb:...", with NUL */
-	PBS_DIGEST = 32,                /* of a chunk */
-	PBS_CHUNK_MAX = 16 << 20,       /* bytes of a chunk, decoded */
-	PBS_BLOB_MAX = (16 << 20) + 44, /* bytes of a blob on the wire */
 	PBS_NAME_MAX = 255,             /* of a file in a snapshot */
 	PBS_PRIV_PATH = 300             /* "/datastore/STORE/NS", with NUL */
 };
@@ -68,14 +64,11 @@ struct pbs_snap {
  * pbs_target_pin(t, text, e): the fingerprint in any case, with colons or
  * without, white space around it ignored (pbs.md §1.1).  Exactly 32 bytes, or
  * CALA_USAGE: never "no pin".
- * pbs_pin_text(pin, out): lower case, with colons; returns out.
  * pbs_target_check(t, e): names, ids and secret as the server's schemas want
  * them (pbs.md §2.7); CALA_USAGE says which one is not.
  */
 int  pbs_target_url(struct pbs_target *, const char *, struct err *);
 int  pbs_target_pin(struct pbs_target *, const char *, struct err *);
-const char *pbs_pin_text(const unsigned char [PBS_PIN],
-    char [PBS_PIN_TEXT]);
 int  pbs_target_check(const struct pbs_target *, struct err *);
 
 /*
