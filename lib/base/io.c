@@ -447,6 +447,14 @@ ranged_read(struct ranged *r, void *p, size_t n, uint64_t off, struct err *e)
 }
 
 void
+ranged_expect(struct ranged *r, uint64_t off, uint64_t n)
+{
+	if (r->expect == NULL || off >= r->size || n == 0)
+		return;
+	r->expect(r, off, n < r->size - off ? n : r->size - off);
+}
+
+void
 ranged_close(struct ranged *r)
 {
 	if (r != NULL)

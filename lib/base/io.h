@@ -106,15 +106,20 @@ struct ranged {
 	const struct ranged_ops *ops;
 	uint64_t size;          /* of the whole, fixed */
 	uint64_t fetched;       /* bytes read so far: what browsing costs */
+	/* NULL, or: as ranged_expect, inside size */
+	void (*expect)(struct ranged *, uint64_t, uint64_t);
 };
 
 /*
  * ranged_read: all n bytes at off; CALA_INTEGRITY when they would pass the
  * end.  ranged_source: a source over [off, off + n), which borrows r.
+ * ranged_expect: n bytes at off are going to be read in order, and may be
+ * fetched ahead; a hint.
  */
 int ranged_read(struct ranged *, void *, size_t, uint64_t, struct err *);
 struct source *ranged_source(struct ranged *, uint64_t, uint64_t,
     struct err *);
+void ranged_expect(struct ranged *, uint64_t, uint64_t);
 void ranged_close(struct ranged *);     /* NULL is fine */
 
 /* ranged_fd(fd, own, name, e): of a regular file. */

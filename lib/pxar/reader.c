@@ -65,6 +65,8 @@ paths_free(char **p, size_t n)
 static struct in *
 body_in(struct body *b, struct err *e)
 {
+	struct in *in;
+
 	if (b->begun)
 		return b->split ? b->pay : b->in;
 	if (!b->split) {
@@ -81,7 +83,10 @@ body_in(struct body *b, struct err *e)
 		return NULL;
 	}
 	b->begun = true;
-	return b->split ? b->pay : b->in;
+	in = b->split ? b->pay : b->in;
+	if (in->r != NULL)
+		ranged_expect(in->r, in->pos, b->c.size);
+	return in;
 }
 
 static ssize_t
