@@ -34,14 +34,17 @@ struct failure {
 	int stage, sys;
 };
 
-/* environ and what spec adds; an added name replaces an inherited one. */
+/*
+ * environ, unless bare, and what spec adds; an added name replaces an inherited
+ * one.
+ */
 static const char **
-environment(const char *const *more)
+environment(const char *const *more, bool bare)
 {
 	size_t have = 0, add = 0, n = 0, i, j, len;
 	const char **v;
 
-	while (environ != NULL && environ[have] != NULL)
+	while (!bare && environ != NULL && environ[have] != NULL)
 		have++;
 	while (more != NULL && more[add] != NULL)
 		add++;
@@ -130,7 +133,8 @@ child(const struct proc_spec *s, const char *path, const char **env,
 	signal(SIGUSR1, s->tells ? SIG_IGN : SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) == -1)
+	if (prctl(PR_SET_PDEATHSIG, s->ends != 0 ? s->ends : SIGTERM, 0, 0,
+	    0) == -1)
 		give_up(tell, STAGE_SETUP);
 	/* It may have died before we asked. */
 	if (getppid() != parent)
@@ -181,8 +185,9 @@ proc_start(struct proc *p, const struct proc_spec *s, struct err *e)
 	    str_q(slash != NULL ? slash + 1 : path));
 	p->group = s->group;
 	p->tells = s->tells;
+	p->ends = s->ends != 0 ? s->ends : SIGTERM;
 	high = calloc(3 + s->nfds, sizeof(*high));
-	if (high == NULL || (env = environment(s->env)) == NULL) {
+	if (high == NULL || (env = environment(s->env, s->bare)) == NULL) {
 		err_oom(e);
 		goto out;
 	}
@@ -362,8 +367,10 @@ proc_signal(struct proc *p, size_t n, int sig)
 	size_t i;
 
 	for (i = 0; i < n; i++)
-		if (runs(&p[i]))
+		if (runs(&p[i])) {
+			p[i].told |= sig == p[i].ends;
 			kill(p[i].pid, sig);
+		}
 }
 
 void
@@ -374,8 +381,8 @@ proc_end(struct proc *p, size_t n, double grace)
 	size_t i;
 
 	for (i = 0; i < n; i++)
-		if (runs(&p[i]))
-			kill(p[i].group ? -p[i].pid : p[i].pid, SIGTERM);
+		if (runs(&p[i]) && !p[i].told)
+			kill(p[i].group ? -p[i].pid : p[i].pid, p[i].ends);
 	while (proc_poll(p, n, until - when_mono()) > 0 &&
 	    when_mono() < until)
 		/* With the stop flag up proc_poll returns at once. */

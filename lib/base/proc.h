@@ -5,7 +5,7 @@
  * proc: other programs, started without a shell and always waited for.
  *
  * A child starts with an empty signal mask, SIGPIPE at its default (an
- * inherited "ignored" makes producers that never stop), and dies (SIGTERM)
+ * inherited "ignored" makes producers that never stop), and is told to end
  * when the thread that started it does: start children from the main thread.
  * Descriptors opened by cala are all close-on-exec, so a child gets what is
  * listed here, and what we were given from outside.
@@ -37,10 +37,12 @@ struct proc_spec {
 	bool group;             /* a process group of its own */
 	bool tells;             /* SIGUSR1, blocked here, is handed on to it;
 				 * it starts with that ignored */
+	bool bare;              /* env is all: nothing of ours is inherited */
+	int ends;               /* the signal that it ends by; 0: SIGTERM */
 };
 
 #define PROC_SPEC_INIT { NULL, NULL, { PROC_NULL, 1, 2 }, NULL, 0, NULL, \
-	NULL, false, false }
+	NULL, false, false, false, 0 }
 
 enum { PROC_NAME = 64 };
 
@@ -49,6 +51,8 @@ struct proc {
 	pid_t pid;              /* 0: never started */
 	int pidfd;              /* -1: none */
 	bool group, tells, done;
+	int ends;               /* of the spec */
+	bool told;              /* that signal was sent */
 	int status;             /* exit status, or 128 + signal; once done */
 	unsigned order;         /* 1 for the first that was seen to end */
 };
@@ -85,8 +89,9 @@ int proc_wait(struct proc *, size_t, double, struct err *);
 
 /*
  * proc_signal(p, n, sig): to each that still runs (to the program only).
- * proc_end(p, n, grace): SIGTERM, up to grace seconds, then SIGKILL (to the
- * whole group of those that have one); returns when all have ended.
+ * proc_end(p, n, grace): the signal each ends by (unless proc_signal sent it: a
+ * second one may mean "without cleanup"), up to grace seconds, then SIGKILL (to
+ * the whole group of those that have one); returns when all have ended.
  */
 void proc_signal(struct proc *, size_t, int);
 void proc_end(struct proc *, size_t, double);
