@@ -259,7 +259,11 @@ static const struct key table[] = {
 	    KEY_TEXT, 0, 1, 255, NULL, "calagopus",
 	    "what backup ids begin with" },
 	{ "configuration", "proxmox-backup-server", "chunker", KEY_ENUM, 0, 0,
-	    0, "buzhash fastcdc", "buzhash", "fastcdc: as Wings cuts" },
+	    0, "auto fastcdc buzhash", "auto",
+	    "where archives are cut: as Wings, as Proxmox, as before" },
+	{ "configuration", "proxmox-backup-server", "change-detection",
+	    KEY_ENUM, 0, 0, 0, "legacy data metadata", "legacy",
+	    "one archive; or two: metadata reads changed files only" },
 
 	{ "configuration", "kopia", "url", KEY_URL, KEY_REQUIRED, 1, 255, NULL,
 	    NULL, "URL of the repository server" },
