@@ -191,6 +191,9 @@ class Archive:
             kind, body, end = self.item(at)
             if kind == "GOODBYE":
                 self.check_table(at, end, body, begin, records)
+                # Proxmox's client adds this one last, to the root.
+                if names[-1:] == [b".pxarexclude-cli"] and not path:
+                    names.pop()
                 if names != sorted(set(names)):
                     raise Bad(f"{path!r}: names are not sorted")
                 at = end
