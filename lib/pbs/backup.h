@@ -86,10 +86,7 @@ struct pbs_chunk {
 	void *arg;
 	/* the rest belongs to backup.c */
 	struct h2_req req;
-	struct buf *answer;
-	struct pbs_backup *b;
 	char path[256];
-	char hex[2 * PBS_DIGEST + 1];
 	char got[128];
 	size_t ngot;
 };

@@ -59,6 +59,7 @@ struct h2_req {
 	struct h2_req *next, *prev;
 	int32_t id;
 	int state;
+	bool over;                      /* under the lock: it has ended */
 	unsigned at;                    /* in body */
 	size_t off, left, size;
 	size_t ntext;

@@ -53,7 +53,6 @@ struct pbs_fetch {
 	void *arg;
 	/* the rest belongs to reader.c */
 	struct h2_req req;
-	struct pbs_reader *r;
 	char path[96];
 };
 

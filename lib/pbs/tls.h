@@ -24,9 +24,9 @@ struct log;
 struct tls;
 
 /*
- * What the handshake saw.  tls_trust(ctx, c): make ctx verify for c->target
- * and fill in c; c must outlive ctx.  For our own connections and for
- * libcurl's.
+ * What the handshake saw.  tls_trust(ctx, c, e): make ctx verify for c->target
+ * and fill in c, which must outlive ctx.  For our own connections and for
+ * libcurl's.  CALA_TLS when the trust store can't be read.
  */
 struct tls_check {
 	const struct pbs_target *target;
@@ -35,7 +35,7 @@ struct tls_check {
 	unsigned char pin[PBS_PIN];             /* the one presented */
 	char why[128];                          /* OpenSSL's reason, or "" */
 };
-void tls_trust(SSL_CTX *, struct tls_check *);
+int tls_trust(SSL_CTX *, struct tls_check *, struct err *);
 
 /*
  * tls_distrust(c, e): the certificate was refused, as an error: CALA_TLS with
