@@ -59,7 +59,8 @@ libobjs  := $(libsrc:%.c=$(O)/%.o)
 binobjs  := $(tools:%=$(O)/bin/%.o)
 units    := $(basename $(notdir $(sort $(wildcard tests/unit/t_*.c))))
 fuzzers  := $(basename $(notdir $(sort $(wildcard tests/fuzz/f_*.c))))
-helpers  := $(patsubst %.c,$(O)/%,$(sort $(wildcard tests/pxar/*.c)))
+helpers  := $(patsubst %.c,$(O)/%,$(sort $(wildcard tests/pxar/*.c \
+              tests/pbs/*.c)))
 unitbins := $(units:%=$(O)/tests/%)
 fuzzbins := $(fuzzers:%=$(O)/tests/%)
 testobjs := $(units:%=$(O)/tests/unit/%.o) $(fuzzers:%=$(O)/tests/fuzz/%.o) \
