@@ -62,6 +62,9 @@ struct driver_call {
 	bool vouched;                           /* receive: somebody says whole */
 	char base[UUID_TEXT];                   /* send: "" complete */
 	bool trailer, discard_newer;
+	struct driver_keep {                    /* 0: no such rule */
+		unsigned last, hourly, daily, weekly, monthly, yearly;
+	} keep;
 	struct record *record;                  /* filled in, to complete */
 	const struct archive_facts *facts;      /* the stream, once it ended */
 	const struct record *was;               /* set: before the change */
@@ -83,7 +86,8 @@ enum {
 	DRIVER_FULL = 32,       /* its whole UUID */
 	DRIVER_BASE = 64,       /* --base, --trailer */
 	DRIVER_NEWER = 128,     /* --discard-newer */
-	DRIVER_TAKES = 256      /* a stream, with put's options: receive_begin */
+	DRIVER_TAKES = 256,     /* a stream, with put's options: receive_begin */
+	DRIVER_KEEP = 512       /* --keep-last ..., into call->keep */
 };
 
 struct driver_verb {

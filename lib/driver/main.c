@@ -33,7 +33,8 @@ enum {
 	V_X_JSON = DRIVER_JSON * V_EXTRA,
 	V_X_BLOCKED = DRIVER_BLOCKED * V_EXTRA,
 	V_X_BACKUP = DRIVER_BACKUP * V_EXTRA, V_X_FULL = DRIVER_FULL * V_EXTRA,
-	V_X_BASE = DRIVER_BASE * V_EXTRA, V_X_NEWER = DRIVER_NEWER * V_EXTRA
+	V_X_BASE = DRIVER_BASE * V_EXTRA, V_X_NEWER = DRIVER_NEWER * V_EXTRA,
+	V_X_KEEP = DRIVER_KEEP * V_EXTRA
 };
 
 enum {
@@ -42,7 +43,8 @@ enum {
 	V_FULL = V_SET | V_RM | V_X_FULL,                /* a prefix won't do */
 	V_BLOCKED = V_PUT | V_GET | V_CAT | V_RESTORE | V_RM | V_GC |
 	    V_X_BLOCKED,
-	JOBS_MAX = 1024
+	JOBS_MAX = 1024,
+	KEEP_MAX = 1000000
 };
 
 static int verb_info(struct run *, struct err *);
@@ -373,6 +375,12 @@ no_strangers(const struct run *r, const struct verb *v, struct err *e)
 		{ "base", r->base != NULL, V_X_BASE },
 		{ "trailer", !r->trailer, V_X_BASE },
 		{ "discard-newer", r->discard_newer, V_X_NEWER },
+		{ "keep-last", r->keep[0] != 0, V_X_KEEP },
+		{ "keep-hourly", r->keep[1] != 0, V_X_KEEP },
+		{ "keep-daily", r->keep[2] != 0, V_X_KEEP },
+		{ "keep-weekly", r->keep[3] != 0, V_X_KEEP },
+		{ "keep-monthly", r->keep[4] != 0, V_X_KEEP },
+		{ "keep-yearly", r->keep[5] != 0, V_X_KEEP },
 		{ "progress", r->front.progress, V_PUT | V_GET | V_RESTORE |
 		    V_VERIFY },
 	};
@@ -382,6 +390,23 @@ no_strangers(const struct run *r, const struct verb *v, struct err *e)
 		if (t[i].given && (t[i].for_verbs & v->bit) == 0)
 			return err_set(e, CALA_USAGE, "%s takes no --%s",
 			    v->name, t[i].name);
+	return 0;
+}
+
+static int
+rules(struct run *r, struct err *e)
+{
+	struct driver_keep *k = &r->call.keep;
+	unsigned *to[] = { &k->last, &k->hourly, &k->daily, &k->weekly,
+	    &k->monthly, &k->yearly };
+	size_t i;
+
+	for (i = 0; i < sizeof(to) / sizeof(*to); i++) {
+		if (r->keep[i] > KEEP_MAX)
+			return err_set(e, CALA_USAGE, "--keep-...: at most %d",
+			    (int)KEEP_MAX);
+		*to[i] = (unsigned)r->keep[i];
+	}
 	return 0;
 }
 
@@ -398,7 +423,7 @@ prepare(struct run *r, const struct verb *v, struct err *e)
 	struct driver_call *c = &r->call;
 
 	if (no_strangers(r, v, e) == -1 || operands(r, v, e) == -1 ||
-	    percent(r, e) == -1)
+	    percent(r, e) == -1 || rules(r, e) == -1)
 		return -1;
 	if ((r->name != NULL && record_name("--name", r->name, e) == -1) ||
 	    (r->group != NULL && record_name("--group", r->group, e) == -1))
@@ -606,6 +631,23 @@ start(struct run *r, int argc, char **argv, const struct verb **v,
 		{ OPT_FLAG, 0, "discard-newer", NULL, for_some(r->d,
 		    DRIVER_NEWER, "rollback: lose newer snapshots"),
 		    &r->discard_newer, NULL },
+		{ OPT_U64, 0, "keep-last", "N", for_some(r->d, DRIVER_KEEP,
+		    "prune: the newest N"), &r->keep[0], NULL },
+		{ OPT_U64, 0, "keep-hourly", "N", for_some(r->d, DRIVER_KEEP,
+		    "prune: the newest of each of N hours"), &r->keep[1],
+		    NULL },
+		{ OPT_U64, 0, "keep-daily", "N", for_some(r->d, DRIVER_KEEP,
+		    "prune: the newest of each of N days"), &r->keep[2],
+		    NULL },
+		{ OPT_U64, 0, "keep-weekly", "N", for_some(r->d, DRIVER_KEEP,
+		    "prune: the newest of each of N weeks"), &r->keep[3],
+		    NULL },
+		{ OPT_U64, 0, "keep-monthly", "N", for_some(r->d, DRIVER_KEEP,
+		    "prune: the newest of each of N months"), &r->keep[4],
+		    NULL },
+		{ OPT_U64, 0, "keep-yearly", "N", for_some(r->d, DRIVER_KEEP,
+		    "prune: the newest of each of N years"), &r->keep[5],
+		    NULL },
 		{ OPT_U64, 'j', "jobs", "N", "workers; 0: one a core",
 		    &r->jobs, NULL },
 		{ OPT_SIZE, 0, "memory", "BYTES", "stay below", &r->memory,

@@ -37,6 +37,7 @@ struct run {
 	/* UINT64_MAX: not given */
 	uint64_t commit_fd, length, jobs, memory;
 	uint64_t limit_read, limit_write, limit_network;
+	uint64_t keep[6];               /* as in driver_keep */
 };
 
 /* put.c: put DIR, put from a stream, and of what only the driver knows */
