@@ -190,10 +190,14 @@ class Connection:
                 self.pump()
 
     def last_words(self):
+        """RST would swallow them: what still comes is read."""
+        end = time.monotonic() + 2
         try:
-            self.sock.setblocking(True)
             self.sock.settimeout(1)
             self.sock.sendall(bytes(self.out) + self.h.data_to_send())
+            self.sock.shutdown(socket.SHUT_WR)
+            while self.sock.recv(1 << 18) and time.monotonic() < end:
+                pass
         except (OSError, ssl.SSLError):
             pass
 

@@ -300,7 +300,11 @@ class Backup(Session):
             self.alive()
             self.writer(p["wid"], fixed)
             w = self.writers.pop(p["wid"])
-            w.close(p["chunk-count"], p["size"], bytes.fromhex(p["csum"]))
+            try:
+                w.close(p["chunk-count"], p["size"], bytes.fromhex(p["csum"]))
+            except Refused:
+                os.unlink(w.tmp)
+                raise
             for k, n in w.stats.items():
                 self.stats[k] += n
             self.uploaded[w.name] = ("index", w.size if fixed else w.end,
