@@ -26,16 +26,17 @@ static const uint64_t masks[26] = {
 	0x0000d93777537000, 0x0000d93777577000, 0x0000db3777577000
 };
 
-static size_t
-find(const struct cut *c, const unsigned char *p, size_t n)
+size_t
+cut_fastcdc_more(const struct cut *c, struct cut_state *s,
+    const unsigned char *p, size_t n)
 {
-	size_t center = n < c->avg ? n : c->avg, i = c->min / 2;
-	uint64_t h = 0, mask = c->mask_s, twice = mask << 1;
-	size_t end = center / 2;
+	size_t i = s->i > c->min / 2 ? s->i : c->min / 2;
+	size_t end = (n < c->avg ? n : c->avg) / 2;
+	uint64_t h = s->h, mask = c->mask_s, twice = mask << 1;
 	int phase;
 
 	if (n <= c->min)
-		return n;
+		return 0;
 	for (phase = 0; phase < 2; phase++) {
 		for (; i < end; i++) {
 			h = (h << 2) + gear_twice[p[2 * i]];
@@ -49,7 +50,18 @@ find(const struct cut *c, const unsigned char *p, size_t n)
 		twice = mask << 1;
 		end = n / 2;
 	}
-	return n;
+	s->h = h;
+	s->i = i;
+	return n == c->max ? n : 0;
+}
+
+static size_t
+find(const struct cut *c, const unsigned char *p, size_t n)
+{
+	struct cut_state s = { 0, 0 };
+	size_t k = cut_fastcdc_more(c, &s, p, n);
+
+	return k > 0 ? k : n;
 }
 
 /* log2, rounded to the nearest; n is 64 to 16 MiB. */

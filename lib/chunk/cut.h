@@ -37,6 +37,19 @@ void cut_fastcdc(struct cut *, uint32_t, uint32_t, uint64_t);
 void cut_fastcdc_exact(struct cut *, size_t, size_t, size_t);
 
 /*
+ * cut_fastcdc_more(c, s, p, n): the same for a chunk of which only the first n <=
+ * max bytes are there, all of them again at p on each call; s remembers how far
+ * it has looked, and is zero for a new chunk.  Its length, 1..n, or 0: it goes
+ * on.
+ */
+struct cut_state {
+	uint64_t h;
+	size_t i;
+};
+size_t cut_fastcdc_more(const struct cut *, struct cut_state *,
+    const unsigned char *, size_t);
+
+/*
  * cut_fixed(c, size, count, len): pieces of one size, as ddup-bak 0.8 and 0.9
  * cut: doubled until a file of len bytes has at most count of them (0: any
  * number); at most 16 MiB.

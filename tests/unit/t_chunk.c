@@ -208,6 +208,33 @@ piecemeal(void **state)
 	assert_int_equal(cut_next(&c, data, 0, true), 0);
 }
 
+/* Nor does it matter that the search goes on where it stopped. */
+static void
+going_on(void **state)
+{
+	static const size_t steps[] = { 1, 2, 7, 501, 1000, 4096 };
+	struct cut_state s;
+	size_t i, have, pos, len, want;
+	struct cut c;
+
+	(void)state;
+	prng(5, data, 400000);
+	cut_fastcdc_exact(&c, 250, 1000, 4000);
+	for (i = 0; i < sizeof(steps) / sizeof(*steps); i++)
+		for (pos = 0; pos + c.max <= 400000; pos += len) {
+			want = cut_next(&c, data + pos, c.max, false);
+			memset(&s, 0, sizeof(s));
+			for (have = steps[i], len = 0; len == 0;
+			    have += steps[i]) {
+				if (have > c.max)
+					have = c.max;
+				len = cut_fastcdc_more(&c, &s, data + pos,
+				    have);
+			}
+			assert_int_equal(len, want);
+		}
+}
+
 /* Decoders of others read what we write. */
 static bool
 inflates(enum squeeze_format f, const unsigned char *p, size_t n,
@@ -416,6 +443,7 @@ main(void)
 		cmocka_unit_test(small),
 		cmocka_unit_test(large),
 		cmocka_unit_test(piecemeal),
+		cmocka_unit_test(going_on),
 		cmocka_unit_test(squeezing),
 		cmocka_unit_test(finding_runs),
 		cmocka_unit_test(runs),
