@@ -124,9 +124,8 @@ dial(const char *host, uint16_t port, unsigned seconds, struct log *log,
 		n = getaddrinfo(host, text, &hints, &list);
 	}
 	if (n != 0)
-		return err_set(e, n == EAI_NONAME ? CALA_NOTFOUND : CALA_NET,
-		    "host %s: %s", str_q(host), n == EAI_SYSTEM ?
-		    strerror(errno) : gai_strerror(n));
+		return err_set(e, CALA_NET, "host %s: %s", str_q(host),
+		    n == EAI_SYSTEM ? strerror(errno) : gai_strerror(n));
 	for (a = list; a != NULL && fd == -1; a = a->ai_next) {
 		if (getnameinfo(a->ai_addr, a->ai_addrlen, addr, sizeof(addr),
 		    NULL, 0, NI_NUMERICHOST) != 0)

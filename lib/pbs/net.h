@@ -11,8 +11,8 @@ struct pbs_target;
 
 /*
  * net_open(t, log, e): a connected, non-blocking, close-on-exec socket.  -1:
- * CALA_NOTFOUND when the host has no address, CALA_NET, CALA_SIGNAL,
- * CALA_AUTH when the proxy wants a password.
+ * CALA_NET, also when the host has no address; CALA_SIGNAL; CALA_AUTH when the
+ * proxy wants a password; CALA_USAGE when it is none.
  */
 int net_open(const struct pbs_target *, struct log *, struct err *);
 

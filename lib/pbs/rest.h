@@ -135,8 +135,9 @@ int pbs_finished(struct pbs_rest *, const struct pbs_snap *, struct err *);
  * pbs_task(r, upid, e): {"status","exitstatus",...}.
  * pbs_task_wait(r, upid, line, arg, seconds, e): until it has stopped, handing
  *   its log line by line (NULL: dropped).  0: it succeeded; 1: with warnings;
- *   -1: CALA_INTEGRITY with the task's own word; CALA_DEADLINE after seconds (0:
- *   no limit; the task goes on); CALA_SIGNAL, CALA_NET.
+ *   -1: CALA_INTEGRITY when a verification found damage, CALA_FAIL when the task
+ *   failed otherwise, both with its own word; CALA_DEADLINE after seconds (0: no
+ *   limit; the task goes on); CALA_SIGNAL, CALA_NET.
  */
 enum { PBS_UPID = 512 };
 int pbs_verify(struct pbs_rest *, const struct pbs_snap *, bool,

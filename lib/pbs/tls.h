@@ -46,7 +46,7 @@ int tls_distrust(const struct tls_check *, struct err *);
 /*
  * tls_open(t, log, e): connect (every address of the host in turn), through
  * the proxy if there is one, and shake hands.  NULL: CALA_NET, CALA_TLS,
- * CALA_NOTFOUND when the host has no address, CALA_SIGNAL when asked to stop.
+ * CALA_SIGNAL when asked to stop.
  * tls_free: close_notify as far as it can be sent at once, close; NULL is
  * fine.
  */

@@ -5,6 +5,7 @@
  *	wire put ID TIME FILE     a session: FILE as chunks of 1 MiB, whatever
  *	                          the previous snapshot has not sent again
  *	wire get ID TIME          a session: what put stored, to stdout
+ *	wire rest CALL [ID TIME [ARGUMENT]]    a call of rest.h; its answer
  */
 
 #include <inttypes.h>
@@ -25,6 +26,7 @@
 #include "pbs/index.h"
 #include "pbs/manifest.h"
 #include "pbs/reader.h"
+#include "pbs/rest.h"
 #include "pbs/target.h"
 
 enum { PIECE = 1 << 20, SLOTS = 8, FILE_MAX = 1 << 30 };
@@ -315,34 +317,148 @@ get(const struct pbs_snap *s, struct err *e)
 	return ret;
 }
 
+/* ---- calls ---- */
+
+static int
+show(json_t *j)
+{
+	if (j == NULL)
+		return -1;
+	json_dumpf(j, stdout, JSON_COMPACT | JSON_ENCODE_ANY |
+	    JSON_SORT_KEYS);
+	putchar('\n');
+	json_decref(j);
+	return 0;
+}
+
+static void
+line(void *arg, const char *text)
+{
+	(void)arg;
+	puts(text);
+}
+
+static int
+verify(struct pbs_rest *r, const struct pbs_snap *s, struct err *e)
+{
+	char upid[PBS_UPID];
+	int n;
+
+	if (pbs_verify(r, s, true, upid, e) == -1)
+		return -1;
+	puts(upid);
+	n = pbs_task_wait(r, upid, line, NULL, 60, e);
+	printf("verdict %d\n", n);
+	return n == -1 ? -1 : 0;
+}
+
+static int
+of_snapshot(struct pbs_rest *r, const char *call, const struct pbs_snap *s,
+    const char *arg, struct err *e)
+{
+	struct pbs_keep keep = { .last = (unsigned)strtoul(arg, NULL, 10) };
+	struct buf b;
+	int n, ret;
+
+	if (strcmp(call, "files") == 0)
+		return show(pbs_files(r, s, e));
+	if (strcmp(call, "notes") == 0)
+		return show(pbs_notes(r, s, e));
+	if (strcmp(call, "set-notes") == 0)
+		return pbs_set_notes(r, s, arg, e);
+	if (strcmp(call, "protected") == 0)
+		return show(pbs_protected(r, s, e));
+	if (strcmp(call, "protect") == 0)
+		return pbs_protect(r, s, strcmp(arg, "yes") == 0, e);
+	if (strcmp(call, "forget") == 0)
+		return pbs_forget(r, s, e);
+	if (strcmp(call, "prune") == 0 || strcmp(call, "prune-dry") == 0)
+		return show(pbs_prune(r, s, &keep, call[5] != '\0', e));
+	if (strcmp(call, "verify") == 0)
+		return verify(r, s, e);
+	if (strcmp(call, "log") == 0)
+		return pbs_send_log(r, s, arg, strlen(arg), e);
+	if (strcmp(call, "finished") == 0) {
+		if ((n = pbs_finished(r, s, e)) != -1)
+			printf("%d\n", n);
+		return n == -1 ? -1 : 0;
+	}
+	if (strcmp(call, "download") != 0)
+		return err_set(e, CALA_USAGE, "no such call: %s", call);
+	buf_init(&b, 64 << 20);
+	ret = pbs_download(r, s, arg, &b, e);
+	if (ret == 0 && fwrite(b.p, 1, b.len, stdout) != b.len)
+		ret = err_sys(e, "stdout");
+	buf_fini(&b);
+	return ret;
+}
+
+static int
+rest(const char *call, const struct pbs_snap *s, const char *arg,
+    struct err *e)
+{
+	struct pbs_rest *r = pbs_rest_new(&target, &logger, e);
+	int ret;
+
+	if (r == NULL)
+		return -1;
+	if (strcmp(call, "ping") == 0)
+		ret = pbs_ping(r, e);
+	else if (strcmp(call, "version") == 0)
+		ret = show(pbs_version(r, e));
+	else if (strcmp(call, "permissions") == 0)
+		ret = show(pbs_permissions(r, e));
+	else if (strcmp(call, "status") == 0)
+		ret = show(pbs_status(r, e));
+	else if (strcmp(call, "namespaces") == 0)
+		ret = show(pbs_namespaces(r, e));
+	else if (strcmp(call, "groups") == 0)
+		ret = show(pbs_groups(r, e));
+	else if (strcmp(call, "namespace") == 0)
+		ret = pbs_namespace_create(r, s->id, e);
+	else if (strcmp(call, "snapshots") == 0)
+		ret = show(pbs_snapshots(r, s->id != NULL ? "host" : NULL,
+		    s->id, e));
+	else
+		ret = of_snapshot(r, call, s, arg, e);
+	pbs_rest_free(r);
+	return ret;
+}
+
+static int
+run(int argc, char **argv, struct err *e)
+{
+	struct pbs_snap s = { .type = "host" };
+	int at = argc > 1 && strcmp(argv[1], "rest") == 0 ? 3 : 2;
+
+	if (argc <= 2 || (at == 2 && argc < 4))
+		return err_set(e, CALA_USAGE, "usage: wire put ID TIME FILE |"
+		    " wire get ID TIME | wire rest CALL [ID TIME [ARGUMENT]]");
+	s.id = argc > at ? argv[at] : NULL;
+	s.time = argc > at + 1 ? strtoll(argv[at + 1], NULL, 10) : 0;
+	if (set_up(e) == -1)
+		return -1;
+	if (at == 3)
+		return rest(argv[2], &s, argc > 5 ? argv[5] : "", e);
+	if (strcmp(argv[1], "put") == 0 && argc == 5)
+		return put(&s, argv[4], e);
+	if (strcmp(argv[1], "get") == 0)
+		return get(&s, e);
+	return err_set(e, CALA_USAGE, "no such word: %s", argv[1]);
+}
+
 int
 main(int argc, char **argv)
 {
-	struct pbs_snap s = { .type = "host" };
 	struct err e = ERR_INIT;
-	int ret = -1;
+	int ret;
 
 	log_init(&logger, stderr, "wire");
 	if (getenv("WIRE_DEBUG") != NULL)
 		logger.level = LOG_WIRE;
-	if (argc < 4) {
-		err_set(&e, CALA_USAGE, "usage: wire put ID TIME FILE | "
-		    "wire get ID TIME");
-		goto out;
-	}
-	s.id = argv[2];
-	s.time = strtoll(argv[3], NULL, 10);
-	if (set_up(&e) == -1)
-		goto out;
-	if (strcmp(argv[1], "put") == 0 && argc == 5)
-		ret = put(&s, argv[4], &e);
-	else if (strcmp(argv[1], "get") == 0)
-		ret = get(&s, &e);
-	else
-		err_set(&e, CALA_USAGE, "no such word: %s", argv[1]);
+	ret = run(argc, argv, &e);
 	if (ret == 0 && fflush(stdout) != 0)
 		ret = err_sys(&e, "stdout");
-out:
 	if (ret == -1)
 		log_error(&logger, &e);
 	secret_free(&token);
