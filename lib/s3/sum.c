@@ -7,8 +7,8 @@
 #include <libdeflate.h>
 #include <openssl/evp.h>
 
-#include "base/bytes.h"
 #include "base/err.h"
+#include "s3/crc.h"
 
 /* Reflected polynomials. */
 #define POLY32 0xedb88320u
@@ -33,9 +33,7 @@ static const struct row {
 	[S3_SUM_NONE] = { "none", NULL, NULL, 0, 0 },
 };
 
-/* Eight bytes a step: table[k][b] is b followed by k zero bytes. */
-typedef uint64_t table[8][256];
-static table table32c, table64;
+static struct crc crc32, crc32c, crc64;
 static EVP_MD *md5, *sha256;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -47,45 +45,21 @@ struct sum {
 };
 
 static void
-fill(table t, uint64_t poly)
-{
-	uint64_t c;
-	size_t i, k;
-
-	for (i = 0; i < 256; i++) {
-		c = i;
-		for (k = 0; k < 8; k++)
-			c = c >> 1 ^ ((c & 1) != 0 ? poly : 0);
-		t[0][i] = c;
-	}
-	for (k = 1; k < 8; k++)
-		for (i = 0; i < 256; i++)
-			t[k][i] = t[k - 1][i] >> 8 ^ t[0][t[k - 1][i] & 255];
-}
-
-static void
 prepare(void)
 {
-	fill(table32c, POLY32C);
-	fill(table64, POLY64);
+	crc_init(&crc32, POLY32, 32);
+	crc_init(&crc32c, POLY32C, 32);
+	crc_init(&crc64, POLY64, 64);
 	/* a checksum here, no cryptography: a FIPS provider may be passed by */
 	md5 = EVP_MD_fetch(NULL, "MD5", "-fips");
 	sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
 }
 
-static uint64_t
-crc(table t, uint64_t c, const unsigned char *p, size_t n)
+static const struct crc *
+crc_of(enum s3_sum a)
 {
-	for (; n >= 8; p += 8, n -= 8) {
-		c ^= get_le64(p);
-		c = t[7][c & 255] ^ t[6][c >> 8 & 255] ^
-		    t[5][c >> 16 & 255] ^ t[4][c >> 24 & 255] ^
-		    t[3][c >> 32 & 255] ^ t[2][c >> 40 & 255] ^
-		    t[1][c >> 48 & 255] ^ t[0][c >> 56];
-	}
-	for (; n > 0; n--)
-		c = c >> 8 ^ t[0][(c ^ *p++) & 255];
-	return c;
+	return a == S3_SUM_CRC64NVME ? &crc64 : a == S3_SUM_CRC32C ? &crc32c :
+	    &crc32;
 }
 
 size_t
@@ -167,8 +141,7 @@ sum_add(struct sum *s, const void *p, size_t n)
 	else if (s->a == S3_SUM_CRC32)
 		s->crc = libdeflate_crc32((uint32_t)s->crc, p, n);
 	else if (sum_crc(s->a))
-		s->crc = crc(s->a == S3_SUM_CRC32C ? table32c : table64,
-		    s->crc, p, n);
+		s->crc = crc_add(crc_of(s->a), s->crc, p, n);
 }
 
 static void
@@ -224,34 +197,13 @@ sum_once(enum s3_sum a, const void *p, size_t n, unsigned char out[SUM_MAX],
 	return 0;
 }
 
-/* Product of two polynomials modulo the CRC's; bits are reflected. */
-static uint64_t
-mul(const struct row *r, uint64_t a, uint64_t b)
-{
-	uint64_t m = 1ull << (8 * r->len - 1), c = 0;
-
-	for (; m != 0; m >>= 1) {
-		if ((a & m) != 0)
-			c ^= b;
-		b = b >> 1 ^ ((b & 1) != 0 ? r->poly : 0);
-	}
-	return c;
-}
-
 void
 sum_join(enum s3_sum a, unsigned char x[SUM_MAX],
     const unsigned char y[SUM_MAX], uint64_t n)
 {
-	const struct row *r = &rows[a];
-	uint64_t power = 1ull << (8 * r->len - 1);      /* 1 */
-	uint64_t base = power >> 8;                     /* x^8 */
+	size_t len = rows[a].len;
 
-	/* x^(8n): the zeros that y's bytes would have been to x */
-	for (; n != 0; n >>= 1) {
-		if ((n & 1) != 0)
-			power = mul(r, power, base);
-		base = mul(r, base, base);
-	}
-	put_be(x, r->len, mul(r, power, get_be(x, r->len)) ^
-	    get_be(y, r->len));
+	pthread_once(&once, prepare);
+	put_be(x, len, crc_zeros(crc_of(a), get_be(x, len), n) ^
+	    get_be(y, len));
 }

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/code.h"
+#include "s3/crc.h"
 #include "s3/sum.h"
 
 static void
@@ -122,6 +123,37 @@ any_pieces(void **st)
 	}
 }
 
+/* Many bytes at a time or one after the other, whatever the length is. */
+static void
+both_ways(void **st)
+{
+	static const struct { uint64_t poly; unsigned bits; } v[] = {
+		{ 0xedb88320, 32 }, { 0x82f63b78, 32 },
+		{ 0x9a6c9329ac4bc9b5, 64 },
+	};
+	static struct crc c;
+	unsigned char text[1100];
+	uint64_t first, want;
+	size_t i, n, off;
+
+	(void)st;
+	for (i = 0; i < sizeof(v) / sizeof(*v); i++) {
+		for (n = 0; n < sizeof(text); n++)
+			text[n] = (unsigned char)(n * 31 + n / 7);
+		crc_init(&c, v[i].poly, v[i].bits);
+		first = 0x123456789abcdef0 >> (64 - v[i].bits);
+		for (off = 0; off < 17; off += 4)
+			for (n = 0; n <= sizeof(text) - off; n++) {
+				want = crc_plain(&c, first, text + off, n);
+				assert_true(crc_add(&c, first, text + off,
+				    n) == want);
+			}
+		memset(text, 0, sizeof(text));
+		assert_true(crc_zeros(&c, 77, 1000) ==
+		    crc_plain(&c, 77, text, 1000));
+	}
+}
+
 int
 main(void)
 {
@@ -129,6 +161,7 @@ main(void)
 		cmocka_unit_test(known_values),
 		cmocka_unit_test(joined),
 		cmocka_unit_test(any_pieces),
+		cmocka_unit_test(both_ways),
 	};
 
 	return cmocka_run_group_tests_name("s3sum", tests, NULL, NULL);
