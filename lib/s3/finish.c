@@ -85,24 +85,84 @@ create_lines(struct upload *u, struct lines *l, struct err *e)
 	return ret;
 }
 
-int
-upload_create(struct upload *u, struct err *e)
+struct created {
+	struct result got;
+	unsigned status;
+	bool echoed;            /* it will check what was announced */
+};
+
+static void
+on_created(void *arg, const char *name, const char *value)
+{
+	((struct created *)arg)->echoed |= *value != '\0' &&
+	    strcmp(name, "x-amz-checksum-algorithm") == 0;
+}
+
+static int
+ask_id(struct upload *u, struct created *c, struct err *e)
 {
 	const char *q[] = { "uploads", "", NULL };
 	struct s3_req r = { .call = { .method = "POST", .key = u->key,
-	    .query = q }, .cancel = &u->cancel };
+	    .query = q, .header = on_created, .header_arg = c },
+	    .cancel = &u->cancel };
 	struct lines l = { NULL, 0 };
-	struct result got = { .whole = false };
 	struct buf b;
 	int ret = -1;
 
+	memset(c, 0, sizeof(*c));
 	buf_init(&b, 65536);
 	r.call.answer = &b;
 	if (create_lines(u, &l, e) == -1)
 		goto out;
 	r.call.headers = l.v;
 	ret = s3_send(u->s, &r, e);
-	if (ret == -1 && (r.call.status == 400 || r.call.status == 501) &&
+	c->status = r.call.status;
+	if (ret == 0)
+		ret = xml_walk(b.p, b.len, on_result, &c->got, e);
+	if (ret == 0 && c->got.id[0] == '\0')
+		ret = err_set(e, CALA_INTEGRITY, "%s: an upload was begun, "
+		    "but the answer has no id", str_q(u->key));
+out:
+	lines_free(&l);
+	buf_fini(&b);
+	return ret;
+}
+
+/*
+ * A checksum more than proofs need, so that readers have a cheap one: only
+ * where the store says that it keeps it.  1: an upload with it; 0: without.
+ */
+static int
+offer(struct upload *u, struct created *c, struct err *e)
+{
+	struct err why = ERR_INIT;
+
+	u->sum = S3_SUM_CRC64NVME;
+	if (ask_id(u, c, e) == 0) {
+		if (c->echoed)
+			return 1;
+		if (s3_abort(u->s, u->key, c->got.id, &why) == -1)
+			log_step(u->s->log, "upload %s stays open: %s",
+			    str_q(c->got.id), why.msg);
+	} else if (c->status != 400 && c->status != 501) {
+		return -1;
+	}
+	err_clear(e);
+	u->sum = S3_SUM_NONE;
+	return 0;
+}
+
+int
+upload_create(struct upload *u, struct err *e)
+{
+	struct created c;
+	int ret = u->offer ? offer(u, &c, e) : 0;
+
+	if (ret == -1)
+		return -1;
+	if (ret == 0)
+		ret = ask_id(u, &c, e);
+	if (ret == -1 && (c.status == 400 || c.status == 501) &&
 	    sum_element(u->sum) != NULL &&
 	    strcasestr(e->msg, "checksum") != NULL) {
 		log_note(u->s->log, "the store takes no %s: %s; MD5 instead",
@@ -110,28 +170,16 @@ upload_create(struct upload *u, struct err *e)
 		err_clear(e);
 		u->sum = S3_SUM_MD5;
 		u->composite = false;
-		lines_free(&l);
-		if ((ret = create_lines(u, &l, e)) == 0) {
-			r.call.headers = l.v;
-			ret = s3_send(u->s, &r, e);
-		}
+		ret = ask_id(u, &c, e);
 	}
-	if (ret == -1 || (ret = xml_walk(b.p, b.len, on_result, &got, e)) == -1)
-		goto out;
-	if (got.id[0] == '\0') {
-		ret = err_set(e, CALA_INTEGRITY, "%s: an upload was begun, "
-		    "but the answer has no id", str_q(u->key));
-		goto out;
-	}
-	memcpy(u->id, got.id, sizeof(u->id));
+	if (ret == -1)
+		return -1;
+	memcpy(u->id, c.got.id, sizeof(u->id));
 	u->opened = s3_date(u->s);
 	log_step(u->s->log, "%s: upload %s", str_q(u->key), str_q(u->id));
 	if (u->o->opened != NULL)
 		u->o->opened(u->o->arg, u->key, u->id);
-out:
-	lines_free(&l);
-	buf_fini(&b);
-	return ret;
+	return 0;
 }
 
 /* ---- complete ---- */

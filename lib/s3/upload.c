@@ -547,12 +547,14 @@ choose_sum(struct upload *u)
 		 * a second hash would cost as much again and prove no more.
 		 * Locked buckets insist on a checksum.
 		 */
-		if (u->s->provider->aws)
+		if (u->s->provider->aws) {
 			u->sum = S3_SUM_CRC64NVME;
-		else if (hashed && t->lock_mode == NULL && !t->legal_hold)
+		} else if (hashed && t->lock_mode == NULL && !t->legal_hold) {
 			u->sum = S3_SUM_NONE;
-		else
+			u->offer = u->s->provider->suffix == NULL;
+		} else {
 			u->sum = S3_SUM_MD5;
+		}
 	}
 	u->composite = u->sum == S3_SUM_SHA256 || (u->s->provider->composite &&
 	    (u->sum == S3_SUM_CRC32 || u->sum == S3_SUM_CRC32C));

@@ -80,6 +80,7 @@ struct upload {
 	double hold, best;      /* no more connections before; goodput then */
 	/* proofs */
 	enum s3_sum sum;        /* what goes with each part */
+	bool offer;             /* a CRC besides, where the store keeps it */
 	bool composite;
 	enum { MD5_UNKNOWN, MD5_YES, MD5_NO } etags;
 };

@@ -463,6 +463,22 @@ l" ]
 	S3_LEFT=may s3_sound
 }
 
+@test "a service that keeps CRCs gets one, and any other nothing of the kind" {
+	begin
+	s3_blob $((20 * MIB)) >in
+	put k <in
+	s3_do about bucket=bkt key=k | jq -e '.checksums.crc64nvme != null'
+	for how in mute_checksums:=true no_checksums=501 no_checksums=400; do
+		s3_do set no_checksums=0
+		s3_do set "$how"
+		put k <in
+		s3_same k in
+		s3_do about bucket=bkt key=k | jq -e '.checksums == {}'
+		[ -z "$(s3_uploads)" ]
+	done
+	s3_sound
+}
+
 @test "--spool-dir: parts that memory can't hold, and nothing stays there" {
 	s3_unsanitized
 	begin

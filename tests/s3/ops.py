@@ -361,6 +361,8 @@ class Ops(lists.Lists):
         req.drain()
         u = Upload(req.key, v, self.now())
         name = req.headers.get("x-amz-checksum-algorithm")
+        if self.settings["mute_checksums"]:
+            name = None
         if name is not None:
             if self.settings["no_checksums"]:
                 raise Refused(self.settings["no_checksums"], "NotImplemented",
