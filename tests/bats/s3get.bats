@@ -180,6 +180,34 @@ interrupted() {
 	[ "$status" -eq 14 ]
 }
 
+@test "parts of any size are proven, and damage in each is found" {
+	begin 1
+	s3_blob $((41 * MIB)) >in
+	# Ranges that are parts, with one to the first boundary; without; none.
+	for size in 5 7 8 21; do
+		for sum in md5 crc64nvme; do
+			cala-s3put -c c --checksum $sum --part-size ${size}MiB \
+				--exact-parts --memory 128MiB m <in
+			run --separate-stderr bash -c \
+				'cala-s3get -v -c c m | cmp - in'
+			[ "$status" -eq 0 ]
+			[[ $stderr == *"$sum is right"* ]]
+			for at in 6000000 9000000 42000000; do
+				s3_do damage bucket=bkt key=m at=$at
+				run bash -c 'cala-s3get -c c m >out'
+				[ "$status" -eq 14 ]
+				s3_do damage bucket=bkt key=m at=$at
+			done
+		done
+	done
+}
+
+@test "a few bytes are not worth another question" {
+	begin 1000000
+	get k | cmp - in
+	[ "$(s3_count op=HeadObject)" -eq 0 ]
+}
+
 @test "errors of a minute are waited out" {
 	begin $((40 * MIB))
 	for s in 500 502 503 504 429; do
