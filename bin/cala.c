@@ -448,7 +448,7 @@ help(const char *what)
 	arg = page;
 	for (i = 0; i < 2; i++) {
 		snprintf(path, sizeof(path), "%s/%s/%s.1", dir, at[i], page);
-		if (access(path, R_OK) == 0) {
+		if (eaccess(path, R_OK) == 0) {
 			arg = path;
 			break;
 		}

@@ -86,7 +86,7 @@ program(struct lint *l, const struct conf_section *s,
 		bad_item(l, s, it, e.msg);
 		return;
 	}
-	if (stat(argv[0], &st) == -1 || access(argv[0], X_OK) == -1)
+	if (stat(argv[0], &st) == -1 || eaccess(argv[0], X_OK) == -1)
 		problem_add(l->bad, it->file, it->line, "%s: %s: %s",
 		    problem_label(s, it->name), str_q(argv[0]),
 		    strerror(errno));
@@ -103,7 +103,7 @@ readable(struct lint *l, const struct conf_section *s,
 {
 	struct stat st;
 
-	if (stat(it->text, &st) == -1 || access(it->text, R_OK) == -1)
+	if (stat(it->text, &st) == -1 || eaccess(it->text, R_OK) == -1)
 		problem_add(l->bad, it->file, it->line, "%s: %s: %s",
 		    problem_label(s, it->name), str_q(it->text),
 		    strerror(errno));

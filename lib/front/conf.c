@@ -30,7 +30,7 @@ runs(const char *dir, size_t n, const char *name, char out[PATH_LEN])
 	if (snprintf(out, PATH_LEN, "%.*s/%s", (int)n, dir, name) >= PATH_LEN)
 		return false;
 	return stat(out, &st) == 0 && S_ISREG(st.st_mode) &&
-	    access(out, X_OK) == 0;
+	    eaccess(out, X_OK) == 0;
 }
 
 int
@@ -159,7 +159,7 @@ front_conf_paths(const struct front *f, struct conf_paths *p)
 		p->key = "/etc/cala/secret.key";
 	else
 		return;
-	if (geteuid() != 0 && p->user != NULL && access(p->key, R_OK) == -1 &&
+	if (geteuid() != 0 && p->user != NULL && eaccess(p->key, R_OK) == -1 &&
 	    snprintf(own_key, sizeof(own_key), "%.*ssecret.key",
 	    (int)(strlen(user) - strlen("cala.conf")), user) < PATH_LEN)
 		p->key = own_key;

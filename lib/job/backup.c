@@ -461,7 +461,7 @@ locked(struct run *r, struct err *e)
 		after.code = code == -1 ? e->code : code;
 		after.has_bytes = r->rec.has_size;
 		after.bytes = r->rec.size;
-		if (access(r->report_path, R_OK) == 0)
+		if (eaccess(r->report_path, R_OK) == 0)
 			after.report = r->report_path;
 		run_post(r, &post, &after);
 	}

@@ -100,7 +100,7 @@ args_tool(const struct job_env *env, struct args *a, const char *name)
 			continue;
 		if ((path = str_join(dirs[i], name)) == NULL)
 			break;
-		if (access(path, X_OK) == 0) {
+		if (eaccess(path, X_OK) == 0) {
 			take(a, path);
 			levels(env, a);
 			return;

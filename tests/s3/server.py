@@ -682,10 +682,18 @@ def certificate(folder, kind):
             "-subj", "/CN=localhost")
     with open(os.path.join(folder, "ext"), "w", encoding="ascii") as f:
         f.write(f"subjectAltName={names}\n")
-    days = ("-days", "-1") if kind == "expired" else ("-days", "2")
-    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey",
-            "ca.key", "-CAcreateserial", "-out", "server.pem", "-extfile",
-            "ext", *days)
+    # "ca", as "x509 -days -1" is refused since OpenSSL 3.4
+    with open(os.path.join(folder, "ca.conf"), "w", encoding="ascii") as f:
+        f.write("[ca]\ndefault_ca = a\n[a]\nnew_certs_dir = .\n"
+                "database = ca.db\nserial = ca.srl\npolicy = p\n"
+                "default_md = sha256\n[p]\ncommonName = supplied\n")
+    open(os.path.join(folder, "ca.db"), "w", encoding="ascii").close()
+    at = time.time() + (-86400 if kind == "expired" else 2 * 86400)
+    end = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(at))
+    openssl("ca", "-config", "ca.conf", "-batch", "-notext", "-create_serial",
+            "-cert", "ca.pem", "-keyfile", "ca.key", "-in", "server.csr",
+            "-out", "server.pem", "-extfile", "ext",
+            "-startdate", "20200101000000Z", "-enddate", end)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(os.path.join(folder, "server.pem"),
                             os.path.join(folder, "server.key"))
