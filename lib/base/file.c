@@ -241,7 +241,8 @@ afile_commit(struct afile *f, mode_t mode, int flags, struct err *e)
 {
 	int fd = f->fd;
 
-	if (fchmod(fd, mode) == -1 || fsync(fd) == -1)
+	if (fchmod(fd, mode) == -1 || ((flags & (AFILE_SYNCED |
+	    AFILE_LAZY)) == 0 && fsync(fd) == -1))
 		return err_sys(e, "write %s", str_q(f->name));
 	f->fd = -1;
 	if (close(fd) == -1)
@@ -252,7 +253,7 @@ afile_commit(struct afile *f, mode_t mode, int flags, struct err *e)
 		return err_sys(e, "%s", str_q(f->name));
 	free(f->tmp);
 	f->tmp = NULL;
-	if (fsync(f->dirfd) == -1)
+	if ((flags & AFILE_LAZY) == 0 && fsync(f->dirfd) == -1)
 		return err_sys(e, "sync the folder of %s", str_q(f->name));
 	afile_abort(f);
 	return 0;

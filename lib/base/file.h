@@ -47,11 +47,14 @@ int file_slurp(struct buf *, int, const char *, struct err *);
  * ".NAME.XXXXXX.part" (mode 0600, O_EXCL) beside it.
  *
  *	afile_open(&f, dirfd, "U.json", e);  file_write_all(f.fd, ...);
- *	afile_commit(&f, 0600, e);           fsync, rename, fsync of the folder
+ *	afile_commit(&f, 0600, 0, e);        fsync, rename, fsync of the folder
  *	afile_abort(&f);                     always safe, also after commit
  *
  * afile_commit with AFILE_NOREPLACE in flags fails with CALA_EXISTS when the
- * name is taken.
+ * name is taken.  AFILE_SYNCED: the caller has synced the file already, and only
+ * its name is made durable.  AFILE_LAZY: nothing is synced: after a power cut
+ * the name may stand for the old file, an empty or a torn one, so the reader has
+ * to be able to tell.
  */
 struct afile {
 	int dirfd;              /* a duplicate, ours */
@@ -61,7 +64,7 @@ struct afile {
 };
 
 #define AFILE_INIT { -1, -1, NULL, NULL }
-enum { AFILE_NOREPLACE = 1 };
+enum { AFILE_NOREPLACE = 1, AFILE_SYNCED = 2, AFILE_LAZY = 4 };
 
 int  afile_open(struct afile *, int, const char *, struct err *);
 int  afile_commit(struct afile *, mode_t, int, struct err *);
