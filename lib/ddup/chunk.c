@@ -17,12 +17,9 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/str.h"
-#include "ddup/int.h"
+#include "ddup/folder.h"
 
-enum {
-	TRIES = 5, FIRST = 16 << 10,
-	LEAF = 2 + 1 + 2 + 1            /* of a path: where the name begins */
-};
+enum { FIRST = 16 << 10 };
 
 void
 chunk_path(const unsigned char *hash, char out[CHUNK_PATH])
@@ -34,18 +31,6 @@ chunk_path(const unsigned char *hash, char out[CHUNK_PATH])
 	hex_put(hash + 2, DDUP_HASH - 2, out + 6);
 	memcpy(out + 66, ".chunk", 7);
 }
-
-bool
-chunk_there(const struct ddup *r, const unsigned char *hash)
-{
-	char path[CHUNK_PATH];
-	struct stat st;
-
-	chunk_path(hash, path);
-	return fstatat(r->chunks, path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    S_ISREG(st.st_mode) && st.st_size >= 2;
-}
-
 
 size_t
 chunk_cap(const struct ddup *r, uint64_t size)
@@ -253,7 +238,8 @@ adopt(struct ddup *r, const unsigned char *hash, uint32_t len)
 	bool ok;
 	size_t n;
 
-	if (!chunk_there(r, hash) || (d = decoder_new(&ignored)) == NULL)
+	if (!folder_known(r, hash) || !chunk_there(r, hash) ||
+	    (d = decoder_new(&ignored)) == NULL)
 		return false;
 	ok = decoder_load(d, r->chunks, hash, len, DDUP_CHUNK_MAX, &p, &n,
 	    &ignored) == 0;
@@ -348,43 +334,6 @@ ddup_ref_len(struct ddup *r, uint32_t ref)
 	return len;
 }
 
-/* One level: name in the folder at, made when it is missing. */
-static int
-level(const struct ddup *r, int at, const char *name, bool make)
-{
-	int fd = openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW |
-	    O_CLOEXEC);
-
-	if (fd != -1 || errno != ENOENT || !make)
-		return fd;
-	if ((mkdirat(at, name, 0700) == -1 && errno != EEXIST) ||
-	    (r->chown && fchownat(at, name, r->uid, r->gid,
-	    AT_SYMLINK_NOFOLLOW) == -1))
-		return -1;
-	return openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW |
-	    O_CLOEXEC);
-}
-
-/*
- * The folder of a chunk's path.  Step by step: who may write to the repository
- * must not choose, with a link in it, where root writes or removes.
- */
-static int
-folder(const struct ddup *r, const char *path, bool make)
-{
-	char a[3] = { path[0], path[1], '\0' };
-	char b[3] = { path[3], path[4], '\0' };
-	int top = level(r, r->chunks, a, make), fd, why;
-
-	if (top == -1)
-		return -1;
-	fd = level(r, top, b, make);
-	why = errno;
-	close(top);
-	errno = why;
-	return fd;
-}
-
 int
 chunk_remove(const struct ddup *r, const unsigned char *hash, struct err *e)
 {
@@ -392,7 +341,7 @@ chunk_remove(const struct ddup *r, const unsigned char *hash, struct err *e)
 	int dir, ret = 0;
 
 	chunk_path(hash, path);
-	if ((dir = folder(r, path, false)) == -1)
+	if ((dir = folder_open(r, hash)) == -1)
 		return errno == ENOENT ? 0 : err_sys(e, "remove chunk %s",
 		    path);
 	if (unlinkat(dir, path + LEAF, 0) == -1 && errno != ENOENT)
@@ -406,28 +355,6 @@ chunk_remove(const struct ddup *r, const unsigned char *hash, struct err *e)
 		(void)unlinkat(r->chunks, path, AT_REMOVEDIR);
 	}
 	return 0;
-}
-
-/* The folders of a chunk may be missing, or go while another run deletes. */
-static int
-create(const struct ddup *r, const char *tmp, int *dir)
-{
-	int fd, i;
-
-	for (i = 0; i < TRIES; i++) {
-		if ((*dir = folder(r, tmp, true)) == -1) {
-			if (errno != ENOENT)
-				return -1;
-			continue;
-		}
-		fd = openat(*dir, tmp + LEAF, O_WRONLY | O_CREAT | O_EXCL |
-		    O_NOFOLLOW | O_CLOEXEC, 0600);
-		if (fd != -1 || errno != ENOENT)
-			return fd;
-		close(*dir);
-		*dir = -1;
-	}
-	return -1;
 }
 
 /* Both parts at once: most chunks are small files, and calls are dear. */
@@ -463,7 +390,7 @@ ddup_store(struct ddup *r, uint32_t ref, enum ddup_code code, const void *p,
 	chunk_path(hash, path);
 	snprintf(tmp, sizeof(tmp), "%.*s.tmp.cala.%ld.%" PRIu64, 66, path,
 	    (long)getpid(), ++r->temps);
-	if ((fd = create(r, tmp, &dir)) == -1) {
+	if ((fd = folder_create(r, hash, tmp + LEAF, &dir)) == -1) {
 		err_sys(e, "create chunk %s", tmp);
 		goto out;
 	}

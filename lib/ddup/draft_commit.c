@@ -18,7 +18,11 @@
 #include "ddup/count.h"
 #include "ddup/ext.h"
 
-enum { LEVEL = 6, HEADER = 8, FILE_TYPES = 0170000 };
+/*
+ * LEVEL: of entries, mostly numbers that no level finds anything in: 6 takes
+ * three times as long as 2 and saves a fiftieth.
+ */
+enum { LEVEL = 2, HEADER = 8, FILE_TYPES = 0170000 };
 
 void
 rec_init(struct rec *rec)

@@ -25,7 +25,22 @@ enum {
 	CHUNK_PATH = 2 + 1 + 2 + 1 + 60 + 6 + 1         /* HH/HH/….chunk */
 };
 
+/*
+ * The folders of chunks, opened once each: chunks/HH, and which folders are in
+ * it.  A folder may go when another program deletes, so what is known here is
+ * where to look first, not what is there.
+ */
+enum { TOPS = 256 };
+
+struct tops {
+	pthread_mutex_t mu;
+	_Atomic int fd[TOPS];           /* -1: not opened yet */
+	bool listed[TOPS];
+	unsigned char below[TOPS][TOPS / 8];
+};
+
 struct ddup {
+	struct tops *tops;
 	int root;                       /* the folder that holds .ddup-bak */
 	int dir, archives, chunks;
 	struct log *log;
@@ -113,11 +128,14 @@ void foreign_give(struct ddup *);
 int  foreign_reset(struct ddup *, struct err *);
 
 /*
+ * tops_new(e), tops_free(t): NULL is fine.
  * chunk_path(hash, out): HH/HH/….chunk.
  * chunk_there(r, hash): is there a file that may be a chunk?
  * chunk_remove(r, hash, e): unlink it and the folders that it leaves empty; 0
  * also when it is gone.
  */
+struct tops *tops_new(struct err *);
+void tops_free(struct tops *);
 void chunk_path(const unsigned char *, char [CHUNK_PATH]);
 bool chunk_there(const struct ddup *, const unsigned char *);
 int  chunk_remove(const struct ddup *, const unsigned char *, struct err *);

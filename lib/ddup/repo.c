@@ -103,11 +103,11 @@ state_save(int dir, const struct index *ix)
 
 	hex_put(ix->file.sum, sizeof(ix->file.sum), hex);
 	snprintf(text, sizeof(text), "cala-state 1\nindex %s\n", hex);
-	/* Lost, it costs a recount before the next delete, and no more. */
+	/* Lost or torn, it costs a recount before the next delete. */
 	if (afile_open(&f, dir, DDUP_STATE, &ignored) == 0 &&
 	    file_write_all(f.fd, text, strlen(text)) == 0 &&
 	    (ix->uid == geteuid() || fchown(f.fd, ix->uid, ix->gid) == 0))
-		(void)afile_commit(&f, 0600, 0, &ignored);
+		(void)afile_commit(&f, 0600, AFILE_LAZY, &ignored);
 	afile_abort(&f);
 }
 
@@ -259,6 +259,8 @@ ddup_open(struct ddup **out, int dirfd, const struct ddup_how *how,
 	r->root = r->dir = r->archives = r->chunks = r->lock = -1;
 	pthread_mutex_init(&r->mu, NULL);
 	index_init(&r->ix);
+	if ((r->tops = tops_new(e)) == NULL)
+		goto fail;
 	r->root = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (r->root == -1) {
 		err_sys(e, "open the repository's folder");
@@ -300,6 +302,7 @@ ddup_close(struct ddup *r)
 	if (r == NULL)
 		return;
 	index_fini(&r->ix);
+	tops_free(r->tops);
 	if (r->lock != -1)
 		close(r->lock);
 	if (r->chunks != -1)

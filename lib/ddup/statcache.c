@@ -440,7 +440,8 @@ stat_new_commit(struct stat_new *s)
 	flush(s);
 	if (s->failed)
 		return;
-	if (afile_commit(&s->file, 0600, 0, &e) == -1)
+	/* Torn by a power cut, its sum tells. */
+	if (afile_commit(&s->file, 0600, AFILE_LAZY, &e) == -1)
 		lost(s, e.msg);
 }
 
