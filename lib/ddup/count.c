@@ -78,7 +78,7 @@ id_used(void *arg, uint64_t id, struct err *e)
 	struct count *c = o->c;
 	struct index *ix = &c->r->ix;
 	unsigned char hash[DDUP_HASH];
-	uint32_t ref, len;
+	uint32_t ref, len, i, at = INDEX_NONE;
 	bool told = false;
 
 	/* What no index can hold says nothing of the ids that were given. */
@@ -90,12 +90,13 @@ id_used(void *arg, uint64_t id, struct err *e)
 	} else {
 		ref = INDEX_NONE;
 		if ((told = archive_chunk(o->a, id, hash, &len))) {
-			ref = index_find(ix, hash);
 			/* Two ids of one chunk: the one that it names. */
-			while (ref != INDEX_NONE &&
-			    index_get_id(ix, ref) != id &&
-			    index_again(ix, ref) != INDEX_NONE)
-				ref = index_again(ix, ref);
+			while ((i = index_each(ix, hash, &at)) !=
+			    INDEX_NONE) {
+				ref = i;
+				if (index_get_id(ix, i) == id)
+					break;
+			}
 			if (ref == INDEX_NONE &&
 			    mend(c, id, hash, &ref, e) == -1)
 				return -1;

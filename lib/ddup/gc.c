@@ -59,29 +59,33 @@ static int
 look(void *arg, const struct chunk_file *f, struct err *e)
 {
 	struct gc *g = arg;
-	uint32_t ref;
+	struct stat st;
+	uint32_t ref, at = INDEX_NONE;
+	int got;
 
 	if (stop_check(e) == -1)
 		return -1;
 	if (f->temp) {
+		if ((got = chunk_stat(f, &st, e)) != 1)
+			return got;
 		/* Nobody of ours is there; a foreign one may be. */
 		if (strstr(f->path, ".tmp.cala.") == NULL &&
-		    f->st.st_mtim.tv_sec > g->now - DAY)
+		    st.st_mtim.tv_sec > g->now - DAY)
 			return 0;
 		g->temps++;
 		return drop(g, f, e);
 	}
-	ref = index_find(&g->r->ix, f->hash);
-	if (ref != INDEX_NONE && index_get_id(&g->r->ix, ref) != 0)
-		return 0;
-	if (ref != INDEX_NONE && index_again(&g->r->ix, ref) != INDEX_NONE)
-		return 0;
-	if (f->st.st_mtim.tv_sec > g->now - DAY) {
+	while ((ref = index_each(&g->r->ix, f->hash, &at)) != INDEX_NONE)
+		if (index_get_id(&g->r->ix, ref) != 0)
+			return 0;
+	if ((got = chunk_stat(f, &st, e)) != 1)
+		return got;
+	if (st.st_mtim.tv_sec > g->now - DAY) {
 		g->young++;
 		return 0;
 	}
 	g->orphans++;
-	g->orphan_bytes += (uint64_t)f->st.st_size;
+	g->orphan_bytes += (uint64_t)st.st_size;
 	return g->keep ? 0 : drop(g, f, e);
 }
 
@@ -260,11 +264,15 @@ ddup_gc(struct ddup *r, bool dry, const struct care_say *s, struct err *e)
 static int
 add_file(void *arg, const struct chunk_file *f, struct err *e)
 {
-	struct ddup_stats *st = arg;
+	struct ddup_stats *sum = arg;
+	struct stat st;
+	int got;
 
 	if (f->chunk) {
-		st->files++;
-		st->file_bytes += (uint64_t)f->st.st_size;
+		if ((got = chunk_stat(f, &st, e)) != 1)
+			return got;
+		sum->files++;
+		sum->file_bytes += (uint64_t)st.st_size;
 	}
 	return stop_check(e);
 }

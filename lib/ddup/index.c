@@ -7,6 +7,9 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "base/bytes.h"
 #include "base/err.h"
 
@@ -121,21 +124,24 @@ mix(uint64_t seed, uint64_t v)
 	return (uint32_t)(v >> 32);
 }
 
+/* All of the hash and the seed: nobody can write many that fall together. */
 static uint32_t
 spread(const struct index *ix, const unsigned char *hash)
 {
-	return mix(ix->seed, get_le64(hash) ^ get_le64(hash + 8) * 31);
+	return (uint32_t)XXH3_64bits_withSeed(hash, DDUP_HASH, ix->seed);
 }
 
-static void
+/* The slots in its way: a hash that is there often makes many. */
+static uint32_t
 slot_in(struct index *ix, uint32_t ref)
 {
-	uint32_t i = spread(ix, cell(ix, ref)) & ix->mask;
+	uint32_t i = spread(ix, cell(ix, ref)) & ix->mask, n = 0;
 
-	while (ix->slot[i] != 0)
+	for (; ix->slot[i] != 0; n++)
 		i = (i + 1) & ix->mask;
 	ix->slot[i] = ref + 1;
 	ix->filled++;
+	return n;
 }
 
 /* Room for one more: slots are filled up to seven eighths. */
@@ -154,7 +160,7 @@ slots_grow(struct index *ix, struct err *e)
 	ix->mask = n - 1;
 	ix->filled = 0;
 	for (i = 0; i < ix->n; i++)
-		slot_in(ix, i);
+		(void)slot_in(ix, i);
 	return 0;
 }
 
@@ -180,41 +186,34 @@ index_add(struct index *ix, const unsigned char *hash, uint32_t *ref,
 	}
 	memset(cell(ix, i), 0, CELL);
 	memcpy(cell(ix, i), hash, DDUP_HASH);
-	slot_in(ix, i);
-	ix->n++;
 	*ref = i;
-	return 0;
+	ix->n++;
+	return slot_in(ix, i) < INDEX_PROBES ? 0 : err_set(e, CALA_INTEGRITY,
+	    "one chunk has thousands of ids");
+}
+
+uint32_t
+index_each(const struct index *ix, const unsigned char *hash, uint32_t *at)
+{
+	uint32_t i = *at == INDEX_NONE ? spread(ix, hash) : *at + 1;
+
+	if (ix->slot == NULL)
+		return INDEX_NONE;
+	for (i &= ix->mask; ix->slot[i] != 0; i = (i + 1) & ix->mask) {
+		if (memcmp(cell(ix, ix->slot[i] - 1), hash, DDUP_HASH) != 0)
+			continue;
+		*at = i;
+		return ix->slot[i] - 1;
+	}
+	return INDEX_NONE;
 }
 
 uint32_t
 index_find(const struct index *ix, const unsigned char *hash)
 {
-	uint32_t i;
+	uint32_t at = INDEX_NONE;
 
-	if (ix->slot == NULL)
-		return INDEX_NONE;
-	for (i = spread(ix, hash) & ix->mask; ix->slot[i] != 0;
-	    i = (i + 1) & ix->mask)
-		if (memcmp(cell(ix, ix->slot[i] - 1), hash, DDUP_HASH) == 0)
-			return ix->slot[i] - 1;
-	return INDEX_NONE;
-}
-
-uint32_t
-index_again(const struct index *ix, uint32_t ref)
-{
-	const unsigned char *hash = cell(ix, ref);
-	bool past = false;
-	uint32_t i;
-
-	for (i = spread(ix, hash) & ix->mask; ix->slot[i] != 0;
-	    i = (i + 1) & ix->mask) {
-		if (past && memcmp(cell(ix, ix->slot[i] - 1), hash,
-		    DDUP_HASH) == 0)
-			return ix->slot[i] - 1;
-		past |= ix->slot[i] - 1 == ref;
-	}
-	return INDEX_NONE;
+	return index_each(ix, hash, &at);
 }
 
 int

@@ -26,7 +26,10 @@
 struct err;
 struct log;
 
-enum { INDEX_NONE = 0x7fffffff };  /* no such reference */
+enum {
+	INDEX_NONE = 0x7fffffff,        /* no such reference */
+	INDEX_PROBES = 16384            /* slots looked at for one hash */
+};
 
 /* The table keeps ids in five bytes: no repository ever had as many chunks. */
 #define INDEX_ID_MAX (((uint64_t)1 << 40) - 1)
@@ -104,11 +107,13 @@ int index_save(struct index *, int, struct err *);
 
 /*
  * index_find(ix, hash): the first reference with that hash, or INDEX_NONE.
- * index_again(ix, ref): the next with the same hash (two ids of one chunk).
- * index_add(ix, hash, &ref, e): one more, id and count 0.
+ * index_each(ix, hash, &at): each of them in turn (two ids of one chunk), then
+ * INDEX_NONE; at is INDEX_NONE before the first.
+ * index_add(ix, hash, &ref, e): one more, id and count 0.  CALA_INTEGRITY when
+ * INDEX_PROBES others stand in its way, which no honest index brings about.
  */
 uint32_t index_find(const struct index *, const unsigned char *);
-uint32_t index_again(const struct index *, uint32_t);
+uint32_t index_each(const struct index *, const unsigned char *, uint32_t *);
 int index_add(struct index *, const unsigned char *, uint32_t *,
     struct err *);
 

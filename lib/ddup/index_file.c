@@ -50,6 +50,23 @@ index_sum(const struct index *ix, const unsigned char sum[16])
 	return memcmp(ix->file.sum, sum, sizeof(ix->file.sum)) == 0;
 }
 
+/*
+ * How much a file of that size may hold, so that a small one does not fill the
+ * memory: hashes do not compress, and lists of ids do by a factor of ten at the
+ * most, where what deflate can do is a thousand.
+ */
+static uint64_t
+most_entries(const struct index *ix)
+{
+	return (uint64_t)ix->file.size / 16 + 1024;
+}
+
+static uint64_t
+most_deleted(const struct index *ix)
+{
+	return (uint64_t)ix->file.size * 64 + 65536;
+}
+
 static int
 get_deleted(struct index *ix, struct dstream *d, uint64_t n, struct err *e)
 {
@@ -59,9 +76,10 @@ get_deleted(struct index *ix, struct dstream *d, uint64_t n, struct err *e)
 	for (; n > 0; n--) {
 		if (dstream_varint(d, &id, e) == -1)
 			return -1;
-		if (buf_add(&ix->deleted, p, varint_put(p, id)) == -1)
+		if (ix->deleted.len > most_deleted(ix) ||
+		    buf_add(&ix->deleted, p, varint_put(p, id)) == -1)
 			return err_set(e, CALA_INTEGRITY,
-			    "too many deleted ids");
+			    "more deleted ids than a file of its size has");
 		ix->ndeleted++;
 	}
 	return 0;
@@ -72,12 +90,11 @@ static int
 place(struct index *ix, const unsigned char *hash, bool again, uint32_t *ref,
     struct err *e)
 {
-	uint32_t i = INDEX_NONE;
+	uint32_t i = INDEX_NONE, at = INDEX_NONE;
 
-	if (again)
-		for (i = index_find(ix, hash); i != INDEX_NONE &&
-		    index_get_id(ix, i) != 0; i = index_again(ix, i))
-			;
+	while (again && (i = index_each(ix, hash, &at)) != INDEX_NONE &&
+	    index_get_id(ix, i) != 0)
+		;
 	if (i == INDEX_NONE)
 		return index_add(ix, hash, ref, e);
 	*ref = i;
@@ -89,10 +106,13 @@ get_entries(struct index *ix, struct dstream *d, uint64_t n, bool again,
     uint64_t *top, struct err *e)
 {
 	unsigned char hash[DDUP_HASH];
-	uint64_t id, refs;
+	uint64_t id, refs, left = most_entries(ix);
 	uint32_t ref;
 
 	for (; n > 0; n--) {
+		if (left-- == 0)
+			return err_set(e, CALA_INTEGRITY, "more chunks than "
+			    "a file of its size has");
 		if (dstream_get(d, hash, sizeof(hash), e) == -1 ||
 		    dstream_varint(d, &id, e) == -1 ||
 		    dstream_varint(d, &refs, e) == -1)
@@ -321,7 +341,7 @@ index_save(struct index *ix, int dirfd, struct err *e)
 		    "index meanwhile");
 		goto out;
 	}
-	if (afile_commit(&f, 0600, 0, e) == -1)
+	if (afile_commit(&f, 0600, AFILE_SYNCED, e) == -1)
 		goto out;
 	if (fstatat(dirfd, "index", &st, AT_SYMLINK_NOFOLLOW) == -1) {
 		err_sys(e, "index");

@@ -19,10 +19,9 @@
 static bool
 unused(const struct index *ix, uint32_t ref)
 {
-	uint32_t i;
+	uint32_t i, at = INDEX_NONE;
 
-	for (i = index_find(ix, index_hash(ix, ref)); i != INDEX_NONE;
-	    i = index_again(ix, i))
+	while ((i = index_each(ix, index_hash(ix, ref), &at)) != INDEX_NONE)
 		if (index_get_id(ix, i) != 0 && index_refs(ix, i) > 0)
 			return false;
 	return true;

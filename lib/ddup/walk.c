@@ -38,94 +38,139 @@ open_dir(int at, const char *name, struct err *e)
 	    O_CLOEXEC);
 	DIR *dp = fd == -1 ? NULL : fdopendir(fd);
 
-	if (dp == NULL && fd == -1 && (errno == ENOTDIR || errno == ELOOP))
-		err_set(e, CALA_INTEGRITY, "%s is in the place of a folder",
-		    str_q(name));
-	else if (dp == NULL)
+	if (dp == NULL)
 		err_sys(e, "read %s", str_q(name));
 	if (dp == NULL && fd != -1)
 		close(fd);
 	return dp;
 }
 
-typedef int chunk_fn(void *, const struct chunk_file *, struct err *);
+/*
+ * The folders of chunks are up to 65,536, most of them with a file or two: what
+ * readdir asks besides their names costs more than these, and so does writing
+ * down that they were read.
+ */
+struct names {
+	int fd;
+	ssize_t n, at;
+	_Alignas(struct dirent64) char buf[8192];
+};
 
 static int
-leaf(DIR *dp, const char *a, const char *b, chunk_fn *fn, void *arg,
+names_open(struct names *l, int at, const char *name, struct err *e)
+{
+	static const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
+	    O_CLOEXEC;
+
+	l->n = l->at = 0;
+	l->fd = openat(at, name, flags | O_NOATIME);
+	if (l->fd == -1 && errno == EPERM)
+		l->fd = openat(at, name, flags);
+	if (l->fd != -1)
+		return 0;
+	if (errno == ENOTDIR || errno == ELOOP)
+		return err_set(e, CALA_INTEGRITY, "%s is in the place of a "
+		    "folder", str_q(name));
+	return err_sys(e, "read %s", str_q(name));
+}
+
+/* 1, 0 at the end, -1. */
+static int
+names_next(struct names *l, const struct dirent64 **d, struct err *e)
+{
+	if (l->at >= l->n) {
+		l->n = getdents64(l->fd, l->buf, sizeof(l->buf));
+		l->at = 0;
+		if (l->n == -1)
+			return err_sys(e, "read the chunks");
+		if (l->n == 0)
+			return 0;
+	}
+	*d = (const void *)(l->buf + l->at);
+	l->at += (*d)->d_reclen;
+	return 1;
+}
+
+typedef int chunk_fn(void *, const struct chunk_file *, struct err *);
+
+int
+chunk_stat(const struct chunk_file *f, struct stat *st, struct err *e)
+{
+	if (fstatat(f->at, f->name, st, AT_SYMLINK_NOFOLLOW) == 0)
+		return 1;
+	return errno == ENOENT ? 0 : err_sys(e, "%s", str_q(f->path));
+}
+
+/* Is it a regular file?  1, 0, -1. */
+static int
+regular(const struct chunk_file *f, unsigned char type, struct err *e)
+{
+	struct stat st;
+	int got;
+
+	if (type != DT_UNKNOWN)
+		return type == DT_REG;
+	got = chunk_stat(f, &st, e);
+	return got == 1 ? S_ISREG(st.st_mode) : got;
+}
+
+static int
+leaf(int at, const char *a, const char *b, chunk_fn *fn, void *arg,
     struct err *e)
 {
 	char path[6 + 256];
+	const struct dirent64 *d = NULL;
 	struct chunk_file f;
-	struct dirent *d;
-	int ret = 0;
+	struct names l;
+	int more, ret = 0;
 
-	while (ret == 0 && (errno = 0, d = readdir(dp)) != NULL) {
-		if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
-			continue;
+	if (names_open(&l, at, b, e) == -1)
+		return -1;
+	f.at = l.fd;
+	f.path = path;
+	while (ret == 0 && (more = names_next(&l, &d, e)) != 0) {
+		if (more == -1) {
+			ret = -1;
+			break;
+		}
 		f.chunk = hash_of(a, b, d->d_name, f.hash);
 		f.temp = strstr(d->d_name, ".tmp") != NULL;
 		if (!f.chunk && !f.temp)
 			continue;
-		if (fstatat(dirfd(dp), d->d_name, &f.st,
-		    AT_SYMLINK_NOFOLLOW) == -1) {
-			if (errno == ENOENT)
-				continue;
-			return err_sys(e, "%s", str_q(d->d_name));
-		}
-		if (!S_ISREG(f.st.st_mode))
-			continue;
 		snprintf(path, sizeof(path), "%s/%s/%s", a, b, d->d_name);
-		f.path = path;
-		ret = fn(arg, &f, e);
-		errno = 0;
+		f.name = d->d_name;
+		if ((ret = regular(&f, d->d_type, e)) == 1)
+			ret = fn(arg, &f, e);
 	}
-	return ret == 0 && errno != 0 ? err_sys(e, "read the chunks") : ret;
+	close(l.fd);
+	return ret;
 }
 
+/* What is in the folder name: chunks/ itself, or a, one of its folders. */
 static int
-branch(DIR *top, const char *a, chunk_fn *fn, void *arg, struct err *e)
+branch(int at, const char *name, const char *a, chunk_fn *fn, void *arg,
+    struct err *e)
 {
-	DIR *dp = open_dir(dirfd(top), a, e), *sub;
-	struct dirent *d;
-	int ret = 0;
+	const struct dirent64 *d = NULL;
+	struct names l;
+	int more, ret = 0;
 
-	if (dp == NULL)
+	if (names_open(&l, at, name, e) == -1)
 		return -1;
-	while (ret == 0 && (errno = 0, d = readdir(dp)) != NULL) {
-		if (!two_digits(d->d_name))
-			continue;
-		if ((sub = open_dir(dirfd(dp), d->d_name, e)) == NULL) {
+	while (ret == 0 && (more = names_next(&l, &d, e)) != 0)
+		if (more == -1)
 			ret = -1;
-			break;
-		}
-		ret = leaf(sub, a, d->d_name, fn, arg, e);
-		closedir(sub);
-		errno = 0;
-	}
-	if (ret == 0 && errno != 0)
-		ret = err_sys(e, "read the chunks");
-	closedir(dp);
+		else if (two_digits(d->d_name))
+			ret = a == NULL ? branch(l.fd, d->d_name, d->d_name,
+			    fn, arg, e) : leaf(l.fd, a, d->d_name, fn, arg, e);
+	close(l.fd);
 	return ret;
 }
 
 int
 each_chunk(struct ddup *r, chunk_fn *fn, void *arg, struct err *e)
 {
-	DIR *dp = open_dir(r->chunks, ".", e);
-	struct dirent *d;
-	int ret = 0;
-
-	if (dp == NULL)
-		return -1;
-	while (ret == 0 && (errno = 0, d = readdir(dp)) != NULL) {
-		if (two_digits(d->d_name))
-			ret = branch(dp, d->d_name, fn, arg, e);
-		errno = 0;
-	}
-	if (ret == 0 && errno != 0)
-		ret = err_sys(e, "read the chunks");
-	closedir(dp);
-	return ret;
+	return branch(r->chunks, ".", NULL, fn, arg, e);
 }
 
 static int

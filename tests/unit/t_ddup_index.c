@@ -213,6 +213,72 @@ saved(void **state)
 	index_fini(&ix);
 }
 
+/*
+ * A file can't make much more of itself than it is: n chunks of one hash or all
+ * of a pattern, told by fill.
+ */
+static void
+bomb(size_t n, bool same)
+{
+	struct err e = ERR_INIT;
+	unsigned char head[32] = { 0 }, hash[32] = { 0 };
+	struct dsink *d;
+	size_t i;
+	int fd;
+
+	(void)unlinkat(dir, "index", 0);
+	fd = openat(dir, "index", O_WRONLY | O_CREAT, 0600);
+	assert_true(fd != -1);
+	d = dsink_new(fd, "index", &e);
+	assert_non_null(d);
+	put_le64(head + 16, n);
+	put_le64(head + 24, n + 1);
+	dsink_begin(d, same ? 0 : 6);
+	dsink_put(d, head, sizeof(head));
+	for (i = 1; i <= n; i++) {
+		if (!same)
+			put_le32(hash, (uint32_t)i);
+		dsink_put(d, hash, sizeof(hash));
+		dsink_varint(d, i);
+		dsink_varint(d, 1);
+	}
+	dsink_end(d);
+	assert_ok(dsink_flush(d, &e), &e);
+	dsink_free(d);
+	close(fd);
+}
+
+static void
+bombs(void **state)
+{
+	uint64_t *ids = calloc(400000, sizeof(*ids));
+	struct err e = ERR_INIT;
+	struct index ix;
+	struct stat st;
+
+	(void)state;
+	assert_non_null(ids);
+	bomb(200000, false);
+	assert_int_equal(fstatat(dir, "index", &st, 0), 0);
+	damaged("more chunks than a file of its size has");
+	load(&ix);
+	assert_int_equal(ix.n, st.st_size / 16 + 1024);
+	index_fini(&ix);
+
+	/* Each would look at all before it. */
+	bomb(100000, true);
+	damaged("thousands of ids");
+	load(&ix);
+	assert_int_equal(ix.n, INDEX_PROBES + 1);
+	assert_ok(index_reload(&ix, dir, "index", &quiet, &e), &e);
+	assert_string_not_equal(ix.damage, "");
+	index_fini(&ix);
+
+	make(10, 0, NULL, 0, ids, 400000, 0);
+	damaged("more deleted ids than");
+	free(ids);
+}
+
 /* Two ids of one chunk, as releases before 0.8 made them. */
 static void
 two_ids(void **state)
@@ -221,17 +287,19 @@ two_ids(void **state)
 	struct err e = ERR_INIT;
 	struct index ix;
 	unsigned char hash[32];
-	uint32_t a, b;
+	uint32_t a, b, at;
 
 	(void)state;
 	make(10, 2, v, 2, NULL, 0, 0);
 	load(&ix);
 	assert_string_equal(ix.damage, "");
 	memset(hash, 1, sizeof(hash));
-	a = index_find(&ix, hash);
-	b = index_again(&ix, a);
+	at = INDEX_NONE;
+	a = index_each(&ix, hash, &at);
+	assert_int_equal(a, index_find(&ix, hash));
+	b = index_each(&ix, hash, &at);
 	assert_int_not_equal(b, INDEX_NONE);
-	assert_int_equal(index_again(&ix, b), INDEX_NONE);
+	assert_int_equal(index_each(&ix, hash, &at), INDEX_NONE);
 	assert_int_equal(index_get_id(&ix, a) + index_get_id(&ix, b), 12);
 	assert_ok(index_reload(&ix, dir, "index", &quiet, &e), &e);
 	assert_int_equal(ix.n, 2);
@@ -300,7 +368,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rules), cmocka_unit_test(mended),
-		cmocka_unit_test(saved), cmocka_unit_test(two_ids),
+		cmocka_unit_test(saved), cmocka_unit_test(bombs),
+		cmocka_unit_test(two_ids),
 		cmocka_unit_test(many), cmocka_unit_test(lock_file),
 		cmocka_unit_test(names)
 	};
