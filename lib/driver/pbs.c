@@ -579,8 +579,8 @@ static const struct driver_verb extra[] = {
 	{ "prune", "let the server remove a server's old backups",
 	    DRIVER_SERVER | DRIVER_DRY | DRIVER_BLOCKED | DRIVER_KEEP,
 	    pbsdisk_prune },
-	{ "verify-there", "let the server verify a backup",
-	    DRIVER_SERVER | DRIVER_BACKUP, pbsdisk_verify_there },
+	{ "verify-job", "let the server verify a backup",
+	    DRIVER_SERVER | DRIVER_BACKUP, pbsdisk_verify_job },
 	{ NULL, NULL, 0, NULL }
 };
 

@@ -121,7 +121,7 @@ int pbsdisk_remove(struct driver_call *, struct record *, struct err *);
 
 /* pbs_care.c, pbs_check.c */
 int pbsdisk_verify(struct driver_call *, struct record *, struct err *);
-int pbsdisk_verify_there(struct driver_call *, struct err *);
+int pbsdisk_verify_job(struct driver_call *, struct err *);
 int pbsdisk_prune(struct driver_call *, struct err *);
 int pbsdisk_gc(struct driver_call *, struct err *);
 int pbsdisk_check(struct driver_call *, struct err *);

@@ -391,7 +391,7 @@ by_server(struct driver_call *call, const struct pbs_disk *d, struct err *e)
 	if (d->found.bad) {
 		err_set(e, CALA_INTEGRITY, "the server has found damage when it "
 		    "verified the snapshot");
-		err_hint(e, "cala-pbs verify-there lets it look again");
+		err_hint(e, "cala-pbs verify-job lets it look again");
 		return stored_failed(call, "the server's verification", e);
 	}
 	driver_say(call, d->found.proven ? "ok: the server's own "
@@ -466,7 +466,7 @@ say_line(void *arg, const char *line)
 }
 
 int
-pbsdisk_verify_there(struct driver_call *call, struct err *e)
+pbsdisk_verify_job(struct driver_call *call, struct err *e)
 {
 	struct pbs_disk *d = pbsdisk_open(call, e);
 	char upid[PBS_UPID];
