@@ -93,30 +93,26 @@ def legacy(b, args):
 
 
 def two(b, args, old=None):
-    """old: (index of the previous payload, path to (offset, size))."""
-    root, front = pxarw.scan(args.dir), b""
+    """old: (index of the previous payload, path to (offset, what is same))."""
+    root = pxarw.scan(args.dir)
     prelude = json.dumps({"exclude-patterns": args.exclude + "\n"},
                          separators=(",", ":")).encode() \
         if args.exclude else None
-    if old:
-        front = bytes(old[0].size)      # stands for what is not read again
 
-        def mark(n, path):
-            for c in n.children:
-                where = path + b"/" + c.name if path else c.name
-                if c.link is None and c.type == "f" and where in old[1]:
-                    offset, same = old[1][where]
-                    if same == (c.mtime, len(c.data), c.mode):
-                        c.reuse = 16 + offset
-                mark(c, where)
+    def mark(n, path):
+        for c in n.children:
+            where = path + b"/" + c.name if path else c.name
+            if c.link is None and c.type == "f" and where in old[1]:
+                offset, same = old[1][where]
+                if same == (c.mtime, len(c.data), c.mode):
+                    c.reuse = offset
+            mark(c, where)
+    if old:
         mark(root, b"")
-    meta, pay = pxarw.Encoder(True, prelude, front).archive(root)
+    e = pxarw.Encoder(True, prelude, old[0].entries if old else None)
+    meta, pay = e.archive(root)
     b.index("root.mpxar.didx", pxarw.split(meta, pxarw.buzhash(meta,
                                                                args.avg)))
-    if not old:
-        b.index("root.ppxar.didx", pxarw.split(pay, pxarw.buzhash(pay,
-                                                                  args.avg)))
-        return
     name = "root.ppxar.didx"
     wid = b.do("POST", "/dynamic_index", {"archive-name": name})
     entries, at = [], 0
@@ -127,12 +123,12 @@ def two(b, args, old=None):
             "wid": wid, "digest-list": [digest], "offset-list": [at]})
         at += size
         entries.append((at, bytes.fromhex(digest)))
-    add(b.chunk(wid, pay[:16]), 16)
-    for start, end, digest in old[0].entries:
-        add(digest.hex(), end - start)
-    rest = pay[at:]
-    for data in pxarw.split(rest, pxarw.buzhash(rest, args.avg)):
-        add(b.chunk(wid, data), len(data))
+    for pos, used in e.injected + [(len(pay), [])]:
+        fresh = pay[at:pos]
+        for data in pxarw.split(fresh, pxarw.buzhash(fresh, args.avg)):
+            add(b.chunk(wid, data), len(data))
+        for start, end, digest in used:
+            add(digest.hex(), end - start)
     b.close_index(name, wid, entries)
 
 

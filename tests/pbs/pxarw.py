@@ -60,22 +60,24 @@ def heap(ordered):
 
 
 class Encoder:
-    def __init__(self, split=False, prelude=None, payload=None):
-        """payload: what of an old stream stands in front, for reuse."""
-        self.meta, self.split = bytearray(), split
+    def __init__(self, split=False, prelude=None, old=None):
+        """old: the entries of a payload's index, whose chunks are used again
+        for files with reuse; zeros stand for them."""
+        self.meta, self.split, self.old = bytearray(), split, old
         self.pay = bytearray()
         self.places = {}                # path: position of its FILENAME
-        self.starts = []                # of files, in the payload stream
+        self.run = None                 # old offsets: first chunk's, end
+        self.injected = []              # (position, entries of old)
         if split:
             self.meta += item("VERSION", struct.pack("<Q", 2))
             if prelude is not None:
                 self.meta += item("PRELUDE", prelude)
             self.pay += item("PXAR_PAYLOAD_START_MARKER")
-            self.pay += payload or b""
 
     def archive(self, root):
         self.directory(root, 0, b"")
         if self.split:
+            self.end_run()
             self.pay += item("PXAR_PAYLOAD_TAIL_MARKER")
         return bytes(self.meta), bytes(self.pay) if self.split else None
 
@@ -116,11 +118,12 @@ class Encoder:
             self.meta += item("PXAR_PAYLOAD", n.data)
         elif n.type == "f" and n.reuse is not None:
             self.meta += item("PXAR_PAYLOAD_REF", struct.pack(
-                "<QQ", n.reuse, len(n.data)))
+                "<QQ", self.again(n.reuse, n.reuse + 16 + len(n.data)),
+                len(n.data)))
         elif n.type == "f":
+            self.end_run()
             self.meta += item("PXAR_PAYLOAD_REF", struct.pack(
                 "<QQ", len(self.pay), len(n.data)))
-            self.starts.append(len(self.pay))
             self.pay += item("PXAR_PAYLOAD", n.data)
             return len(n.data)          # the encoder's quirk
         elif n.type == "l":
@@ -128,6 +131,25 @@ class Encoder:
         elif n.type in "bc":
             self.meta += item("DEVICE", struct.pack("<QQ", *n.rdev))
         return 0
+
+
+    def again(self, start, end):
+        """Where old bytes will be; those that touch share their chunks."""
+        if self.run is None or self.run[1] != start:
+            self.end_run()
+            first = next(a for a, b, _ in self.old if b > start)
+            self.run = first, end
+        self.run = self.run[0], end
+        return len(self.pay) + start - self.run[0]
+
+    def end_run(self):
+        if self.run is None:
+            return
+        first, end = self.run
+        used = [e for e in self.old if e[0] >= first and e[0] < end]
+        self.injected.append((len(self.pay), used))
+        self.pay += bytes(used[-1][1] - used[0][0])
+        self.run = None
 
 
 def varint(v):
