@@ -67,8 +67,10 @@ SHAPE = {0o100000: "f", 0o040000: "d", 0o120000: "l", 0o010000: "p",
 
 
 class Archive:
-    def __init__(self, meta, payload=None):
-        self.b, self.pay = meta, payload
+    def __init__(self, meta, payload=None, ordered=True):
+        """ordered: names must be; no reader minds, and clients write them so
+        unless they come from a stream."""
+        self.b, self.pay, self.ordered = meta, payload, ordered
         self.at = 0
         self.split = self.item()[0] == "VERSION"
         if self.split:
@@ -194,7 +196,9 @@ class Archive:
                 # Proxmox's client adds this one last, to the root.
                 if names[-1:] == [b".pxarexclude-cli"] and not path:
                     names.pop()
-                if names != sorted(set(names)):
+                if len(set(names)) != len(names):
+                    raise Bad(f"{path!r}: a name twice")
+                if self.ordered and names != sorted(names):
                     raise Bad(f"{path!r}: names are not sorted")
                 at = end
                 stack.pop()

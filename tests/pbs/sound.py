@@ -12,7 +12,8 @@ chunks FOLDER SNAPSHOT NAME   end, digest and kind of every chunk
 
 SNAPSHOT is ID or ID/TIME (Unix seconds) in the namespace PBS_NS; without a time
 the newest that is finished.  PBS_KEY: a key file; PBS_KEY_PASSWORD.
-PBS_BROKEN=may: "check" lets snapshots without manifest pass.
+PBS_BROKEN=may: "check" lets snapshots without manifest pass.  PBS_ORDER=any:
+names in archives may come as a stream had them.
 """
 
 import hashlib
@@ -76,11 +77,12 @@ def plain(snap, name, k):
 
 
 def archive(snap, name, k):
+    order = os.environ.get("PBS_ORDER") != "any"
     base = name.removesuffix(".didx")
     if base.endswith(".mpxar"):
         other = base.removesuffix(".mpxar") + ".ppxar.didx"
-        return pxar.Archive(plain(snap, name, k), plain(snap, other, k))
-    return pxar.Archive(plain(snap, name, k))
+        return pxar.Archive(plain(snap, name, k), plain(snap, other, k), order)
+    return pxar.Archive(plain(snap, name, k), ordered=order)
 
 
 def main_archive(snap):
