@@ -1,9 +1,12 @@
 /*
- * speed [MIB [DELAYED-PORT]]: bytes that can't be compressed, in chunks of 4 MiB
+ * speed [MIB [PROGRAM...]]: bytes that can't be compressed, in chunks of 4 MiB
  * through TLS and HTTP/2 to a peer that drops them, and back; CPU seconds of
- * both sides.
+ * both sides.  PROGRAM is a proxy: it is run with the peer's port in $PORT, and
+ * writes its own to the file $FILE (delay.py).
  */
 
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -70,6 +73,34 @@ pass(struct h2 *h, bool up, uint64_t mib, const void *data, struct err *e)
 	return ret;
 }
 
+/* The port of a proxy in front of the peer's. */
+static uint16_t
+proxy(char **argv, uint16_t port, pid_t *pid)
+{
+	char name[] = "/tmp/cala-speed-XXXXXX", text[16] = "";
+	int fd = mkstemp(name);
+	ssize_t n = 0;
+
+	close(fd);
+	snprintf(text, sizeof(text), "%u", port);
+	setenv("PORT", text, 1);
+	setenv("FILE", name, 1);
+	if ((*pid = fork()) == 0) {
+		execvp(argv[0], argv);
+		_exit(127);
+	}
+	while (n <= 0 && waitpid(*pid, NULL, WNOHANG) == 0) {
+		poll(NULL, 0, 20);
+		if ((fd = open(name, O_RDONLY)) != -1) {
+			n = read(fd, text, sizeof(text) - 1);
+			close(fd);
+		}
+	}
+	unlink(name);
+	text[n > 0 ? n : 0] = '\0';
+	return (uint16_t)strtoul(text, NULL, 10);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -84,7 +115,7 @@ main(int argc, char **argv)
 	struct h2 *h;
 	char *data = malloc(CHUNK);
 	int ret = 1, i;
-	pid_t pid;
+	pid_t pid, between = 0;
 
 	log_init(&log, stderr, "speed");
 	peer_open(&p, "localhost", NULL);
@@ -99,9 +130,8 @@ main(int argc, char **argv)
 		_exit(0);
 	}
 	memcpy(t.pin, p.pin, sizeof(t.pin));
-	t.port = argc > 2 ? (uint16_t)atoi(argv[2]) : p.port;
+	t.port = argc > 2 ? proxy(argv + 2, p.port, &between) : p.port;
 	t.token_secret = &secret;
-	fprintf(stderr, "port %u\n", p.port);
 	if ((h = pbs_session(&t, "backup", &s, &log, &e)) != NULL &&
 	    pass(h, true, mib, data, &e) == 0 &&
 	    pass(h, false, mib, data, &e) == 0)
@@ -112,6 +142,10 @@ main(int argc, char **argv)
 	if (ret != 0)
 		kill(pid, SIGTERM);
 	waitpid(pid, NULL, 0);
+	if (between != 0) {
+		kill(between, SIGTERM);
+		waitpid(between, NULL, 0);
+	}
 	secret_free(&secret);
 	peer_close(&p);
 	log_fini(&log);
