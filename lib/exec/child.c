@@ -29,6 +29,7 @@ struct child {
 	struct proc proc;
 	int out, err;           /* -1: closed */
 	double begun, heard;
+	bool started;
 	bool over;              /* ended and judged, with how */
 	int how;
 	struct err why;
@@ -91,6 +92,7 @@ child_start(struct child **out, const struct child_spec *spec, struct err *e)
 	c->err = r[0];
 	o[0] = r[0] = -1;
 	c->begun = c->heard = when_mono();
+	c->started = true;
 	*out = c;
 	c = NULL;
 	ret = 0;
@@ -133,6 +135,8 @@ child_free(struct child *c)
 		free(c->last[i]);
 	buf_fini(&c->lines);
 	buf_fini(&c->part);
+	if (c->started && c->spec.release != NULL)
+		c->spec.release(c->spec.ctx);
 	free(c);
 }
 
@@ -289,7 +293,8 @@ patience(struct child *c, struct err *e)
 	double now = when_mono();
 	const char *s;
 
-	if (stop_check(e) == -1)
+	if (stop_check(e) == -1 || (c->spec.wait != NULL &&
+	    c->spec.wait(c->spec.ctx, e) == -1))
 		return give_up(c, e);
 	s = quoted(c);
 	if (c->spec.idle > 0 && now - c->heard > c->spec.idle) {

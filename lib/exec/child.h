@@ -32,7 +32,7 @@ enum {
 	CHILD_SAID = 512        /* what errors quote of standard error */
 };
 
-/* What to start; all of it is borrowed until child_free. */
+/* What to start; borrowed until child_free, but argv, env and fds for less. */
 struct child_spec {
 	const char *what;       /* in messages: "restic backup" */
 	const char *const *argv;        /* argv[0] is looked up in our PATH */
@@ -54,20 +54,27 @@ struct child_spec {
 	 */
 	const char *(*said)(void *, char *, size_t);
 	/*
+	 * NULL, or asked several times a second while it is waited for: -1 with
+	 * err gives it up.
+	 */
+	int (*wait)(void *, struct err *);
+	/*
 	 * NULL (only 0 is a good end), or: it has ended with this status (128 +
 	 * signal), what it said last is said ("" nothing).  0: well, or -1 with
 	 * err; child_fail makes a message.
 	 */
 	int (*judge)(void *, int, const char *, struct err *);
 	void *ctx;
+	void (*release)(void *);        /* NULL, or frees ctx, by child_free */
 };
 
 #define CHILD_SPEC_INIT { NULL, NULL, NULL, NULL, PROC_NULL, NULL, 0, 0, 0, \
-	0, 0, 0, NULL, NULL, NULL, NULL }
+	0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL }
 
 /*
  * child_start(&c, spec, e): CALA_NOCMD when there is no such program,
  * CALA_NOEXEC when it can't be run.  From the main thread (proc.h).
+ * Then ctx stays the caller's.
  * child_free: ends it, with its group, if it still runs; NULL is fine.
  */
 int  child_start(struct child **, const struct child_spec *, struct err *);
@@ -107,9 +114,13 @@ json_t *child_json(const char *, size_t);
  * and other lines) is passed over.  0 when the program has ended well and the
  * array was whole; -1: CALA_INTEGRITY when there was none, cut short or
  * garbled.
+ * child_member(c, key, …): the same of an object whose first member, key, is the
+ * array.
  */
 int child_items(struct child *, size_t, int (*)(void *, json_t *,
     struct err *), void *, struct err *);
+int child_member(struct child *, const char *, size_t, int (*)(void *,
+    json_t *, struct err *), void *, struct err *);
 
 /*
  * child_fail(what, status, said, code, e): "WHAT: exited with status 1: SAID"

@@ -6,6 +6,7 @@
 
 #include "exec/child.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -26,12 +27,14 @@ child_json(const char *line, size_t n)
 	return json_loadb(line, n, JSON_ALLOW_NUL, NULL);
 }
 
-enum where { LINE_START, LINE, ITEM_OR_END, ITEM, INSIDE, COMMA_OR_END, AFTER };
+enum where { LINE_START, LINE, KEY, ITEM_OR_END, ITEM, INSIDE, COMMA_OR_END, AFTER };
 
 struct items {
 	enum where where;
 	unsigned depth;
 	bool string, escaped;
+	char open[64];          /* what stands before the elements */
+	size_t nopen;           /* of it, what was seen */
 	struct buf text;
 };
 
@@ -99,10 +102,16 @@ feed(struct items *it, const char *what, const char *p, size_t n,
 		blank = *p == ' ' || *p == '\t' || *p == '\r' || *p == '\n';
 		switch (it->where) {
 		case LINE_START:
-			if (*p == '[')
+			if (blank)
+				break;
+			it->nopen = 0;
+			it->where = KEY;
+			/* FALLTHROUGH */
+		case KEY:
+			if (*p != it->open[it->nopen++])
+				it->where = *p == '\n' ? LINE_START : LINE;
+			else if (it->open[it->nopen] == '\0')
 				it->where = ITEM_OR_END;
-			else if (!blank)
-				it->where = LINE;
 			break;
 		case LINE:
 			if (*p == '\n')
@@ -152,8 +161,8 @@ feed(struct items *it, const char *what, const char *p, size_t n,
 }
 
 int
-child_items(struct child *c, size_t max, int (*fn)(void *, json_t *,
-    struct err *), void *ctx, struct err *e)
+child_member(struct child *c, const char *key, size_t max, int (*fn)(void *,
+    json_t *, struct err *), void *ctx, struct err *e)
 {
 	const char *what = child_what(c);
 	struct items it = { .where = LINE_START };
@@ -161,6 +170,10 @@ child_items(struct child *c, size_t max, int (*fn)(void *, json_t *,
 	ssize_t n;
 	int ret = -1;
 
+	if (key != NULL)
+		snprintf(it.open, sizeof(it.open), "{\"%s\":[", key);
+	else
+		memcpy(it.open, "[", 2);
 	buf_init(&it.text, max);
 	while ((n = child_read(c, block, sizeof(block), e)) > 0)
 		if (feed(&it, what, block, (size_t)n, fn, ctx, e) == -1)
@@ -170,10 +183,17 @@ child_items(struct child *c, size_t max, int (*fn)(void *, json_t *,
 	if (it.where == AFTER)
 		ret = 0;
 	else
-		err_set(e, CALA_INTEGRITY, it.where <= LINE ?
+		err_set(e, CALA_INTEGRITY, it.where <= KEY ?
 		    "%s: printed no JSON array" :
 		    "%s: printed a JSON array without its end", what);
 out:
 	buf_fini(&it.text);
 	return ret;
+}
+
+int
+child_items(struct child *c, size_t max, int (*fn)(void *, json_t *,
+    struct err *), void *ctx, struct err *e)
+{
+	return child_member(c, NULL, max, fn, ctx, e);
 }

@@ -502,8 +502,8 @@ see(void *ctx, json_t *j, struct err *e)
 }
 
 static int
-items(const char *script, int stop_at, size_t max, struct seen *got,
-    struct err *e)
+items(const char *script, const char *key, int stop_at, size_t max,
+    struct seen *got, struct err *e)
 {
 	struct child_spec s = spec(SH(script));
 	struct child *c = start(&s);
@@ -511,7 +511,7 @@ items(const char *script, int stop_at, size_t max, struct seen *got,
 
 	memset(got, 0, sizeof(*got));
 	got->stop_at = stop_at;
-	ret = child_items(c, max, see, got, e);
+	ret = child_member(c, key, max, see, got, e);
 	child_free(c);
 	return ret;
 }
@@ -543,13 +543,13 @@ arrays(void **state)
 	for (i = 0; i < sizeof(good) / sizeof(*good); i++) {
 		struct err e = ERR_INIT;
 
-		assert_ok(items(good[i].script, 0, 4096, &got, &e), &e);
+		assert_ok(items(good[i].script, NULL, 0, 4096, &got, &e), &e);
 		assert_string_equal(got.text, good[i].want);
 	}
 	for (i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		struct err e = ERR_INIT;
 
-		assert_int_equal(items(bad[i], 0, 4096, &got, &e), -1);
+		assert_int_equal(items(bad[i], NULL, 0, 4096, &got, &e), -1);
 		assert_int_equal(e.code, strstr(bad[i], "exit") != NULL ?
 		    CALA_FAIL : CALA_INTEGRITY);
 	}
@@ -557,9 +557,15 @@ arrays(void **state)
 		struct err e = ERR_INIT;
 
 		assert_int_equal(items("echo '[{\"a\":\"x\"},{\"a\":\"y\"}]'",
-		    1, 4096, &got, &e), -1);
+		    NULL, 1, 4096, &got, &e), -1);
 		assert_string_equal(e.msg, "enough");
 		assert_int_equal(got.n, 1);
+		err_clear(&e);
+		assert_ok(items("echo '{\"n\":[{\"a\":\"x\"}],\"m\":[]}'",
+		    "n", 0, 4096, &got, &e), &e);
+		assert_string_equal(got.text, "x;");
+		assert_int_equal(items("echo '[{\"a\":\"x\"}]'", "n", 0, 4096,
+		    &got, &e), -1);
 	}
 }
 

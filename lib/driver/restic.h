@@ -1,0 +1,107 @@
+#ifndef CALA_DRIVER_RESTIC_H
+#define CALA_DRIVER_RESTIC_H
+
+/*
+ * restic: backups as snapshots of a restic repository, where Wings keeps them
+ * (Calagopus layout: restic): of the absolute path V, with the backup's UUID as
+ * first tag.  What restic does not know of a backup is in more tags:
+ *
+ *	cala.v=1                the record is ours (else: foreign)
+ *	cala.server=UUID  cala.created=TIME  cala.version=VERSION  cala.locked
+ *	cala.name=  cala.group=  cala.ignored=  cala.warning=   in base64url
+ *	cala.warnings=N  cala.changed=N
+ *	cala.size=N  cala.files=N  cala.completed=TIME   where restic is too old
+ *	                        to keep them itself (before 0.17)
+ *	cala.run=HEX            tells two runs apart
+ *
+ * A snapshot's id changes with its tags; nothing is ever kept by it.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "driver/driver.h"
+#include "exec/restic.h"
+
+enum {
+	RESTICD_ID = 65,
+	RESTICD_TEXT = 24 << 10,        /* of rules, of warnings, in a tag */
+	RESTICD_TAGS = 256              /* of one snapshot */
+};
+
+/* A snapshot that is a backup. */
+struct resticd_snap {
+	char id[RESTICD_ID], original[RESTICD_ID], tree[RESTICD_ID];
+	char run[20];           /* "" */
+	char *base;             /* the absolute path it is of, "" the root; heap */
+	char **other;           /* tags of others; heap */
+	size_t nother;
+};
+
+void resticd_snap_fini(struct resticd_snap *);
+
+/* restic.c: the program, once a call; resticd_cache: the folder it may use. */
+int  resticd_open(struct driver_call *, struct restic **, struct err *);
+const char *resticd_cache(struct driver_call *);
+void resticd_done(struct driver_call *);
+
+/*
+ * restic_list.c.
+ *
+ * resticd_parse(call, json, snap, rec, e): 1 with snap and rec initialised; 0:
+ *   it is no backup; -1.
+ * resticd_each(call, fn, arg, e): every backup; snap and rec are fn's only
+ *   during the call.
+ * resticd_find(call, uuid, snap, rec, e): CALA_NOTFOUND.  rec, snap may be
+ *   NULL.
+ */
+typedef int resticd_fn(void *, struct resticd_snap *, struct record *,
+    struct err *);
+int resticd_parse(struct driver_call *, json_t *, struct resticd_snap *,
+    struct record *, struct err *);
+int resticd_each(struct driver_call *, resticd_fn *, void *, struct err *);
+int resticd_find(struct driver_call *, const char *, struct resticd_snap *,
+    struct record *, struct err *);
+
+/*
+ * restic_tags.c.  Tags as a list of heap strings, U first.
+ *
+ * resticd_tags(rec, snap, t, e): all that rec says; run and other tags of snap
+ *   (may be NULL) stay.
+ * resticd_tag_facts(rec, t, e): what is known only at the end.
+ * resticd_untag(rec, snap, tag, e): one tag into rec and snap.
+ */
+struct resticd_tags {
+	char *v[RESTICD_TAGS];
+	size_t n;
+};
+int  resticd_tags(const struct record *, const struct resticd_snap *,
+    struct resticd_tags *, struct err *);
+int  resticd_tag(struct resticd_tags *, struct err *, const char *, ...)
+    __attribute__((format(printf, 3, 4)));
+void resticd_tags_fini(struct resticd_tags *);
+int  resticd_untag(struct record *, struct resticd_snap *, const char *,
+    struct err *);
+/*
+ * resticd_retag(call, id, t, wait, e): give the snapshot these tags and no
+ * others, waiting so many seconds at least for the repository's lock.  CALA_LOCKED when it is no longer there: somebody else has changed it.
+ */
+int  resticd_retag(struct driver_call *, const char *,
+    const struct resticd_tags *, uint64_t, struct err *);
+
+/* The verbs: restic_put.c, restic_read.c, restic_care.c. */
+int resticd_put(struct driver_call *, struct err *);
+int resticd_tree(struct driver_call *, struct tree **, struct err *);
+int resticd_restore(struct driver_call *, struct err *);
+int resticd_check(struct driver_call *, struct err *);
+int resticd_verify(struct driver_call *, struct record *, struct err *);
+int resticd_gc(struct driver_call *, struct err *);
+int resticd_init(struct driver_call *, struct err *);
+
+/* resticd_drop(call, id, e): forget one snapshot, by its whole id. */
+int resticd_drop(struct driver_call *, const char *, struct err *);
+
+extern const struct driver restic_driver;
+
+#endif

@@ -1,0 +1,689 @@
+/*
+ * restic_read: a snapshot as a tree, and restore.
+ *
+ * A listing names what is asked for in one go, but has no targets of links, no
+ * device numbers and no names that are not text; where these are there, the
+ * folder's own node is read, which has everything.
+ */
+
+#include "driver/restic_tree.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/str.h"
+
+enum { WASTE = 64 << 10 };
+
+void
+rnode_fini(struct rnode *n)
+{
+	restic_node_fini(&n->n);
+	json_decref(n->json);
+	n->json = NULL;
+}
+
+void
+rnodes_fini(struct rnodes *v)
+{
+	while (v->n > 0)
+		rnode_fini(&v->v[--v->n]);
+	free(v->v);
+	v->v = NULL;
+}
+
+int
+rnodes_add(struct rnodes *v, json_t *j, struct err *e)
+{
+	struct rnode *p = v->v;
+
+	if ((v->n & (v->n - 1)) == 0) {
+		p = realloc(p, (v->n == 0 ? 1 : 2 * v->n) * sizeof(*p));
+		if (p == NULL)
+			return err_oom(e);
+		v->v = p;
+	}
+	if (restic_node(&p[v->n].n, j, e) == -1)
+		return -1;
+	p[v->n++].json = json_incref(j);
+	return 0;
+}
+
+int
+rtree_abs(const struct rtree *t, const char *path, struct buf *b,
+    struct err *e)
+{
+	buf_reset(b);
+	buf_str(b, t->snap.base);
+	if (*path != '\0')
+		buf_printf(b, "/%s", path);
+	else if (*t->snap.base == '\0')
+		buf_chr(b, '/');
+	return buf_failed(b, e);
+}
+
+void
+rtree_entry(const struct restic_node *n, const char *path, struct entry *en)
+{
+	memset(en, 0, sizeof(*en));
+	en->type = (enum entry_type)n->type;
+	en->path = path;
+	en->target = n->type == ENTRY_SYMLINK ? n->target : NULL;
+	en->size = n->size;
+	en->mtime = n->mtime;
+	en->mode = n->mode;
+	en->uid = n->uid;
+	en->gid = n->gid;
+	en->uname = n->user != NULL ? n->user : "";
+	en->gname = n->group != NULL ? n->group : "";
+	if (n->type == ENTRY_CHAR || n->type == ENTRY_BLOCK) {
+		en->rdev_major = n->rdev_major;
+		en->rdev_minor = n->rdev_minor;
+	}
+}
+
+/* ---- exact: the node of a folder ---- */
+
+static int
+add_node(void *arg, json_t *j, struct err *e)
+{
+	return rnodes_add(arg, j, e);
+}
+
+static int
+read_nodes(void *arg, struct child *c, struct err *e)
+{
+	return child_member(c, "nodes", RESTIC_ITEM, add_node, arg, e);
+}
+
+static int
+cat(struct rtree *t, const char *what, const char *id, struct rnodes *v,
+    struct err *e)
+{
+	const char *const args[] = { "cat", what, "--", id, NULL };
+	struct restic_run run = { .flags = RESTIC_READS | RESTIC_PLAIN,
+	    .args = args };
+
+	memset(v, 0, sizeof(*v));
+	if (restic_do(t->r, &run, read_nodes, v, e) == 0)
+		return 0;
+	rnodes_fini(v);
+	return -1;
+}
+
+/* Before 0.16 a folder can only be reached from the root, step by step. */
+static int
+descend(struct rtree *t, const char *abs, struct rnodes *v, struct err *e)
+{
+	char id[RESTICD_ID];
+	const char *p = abs, *end;
+	size_t i, n;
+
+	memcpy(id, t->snap.tree, sizeof(id));
+	for (;;) {
+		if (id[0] == '\0')
+			return err_set(e, CALA_NOTFOUND, "%s: no such folder "
+			    "in the snapshot", str_q(abs));
+		if (cat(t, "blob", id, v, e) == -1)
+			return -1;
+		while (*p == '/')
+			p++;
+		if (*p == '\0')
+			return 0;
+		end = strchrnul(p, '/');
+		n = (size_t)(end - p);
+		id[0] = '\0';
+		for (i = 0; i < v->n; i++)
+			if (strlen(v->v[i].n.name) == n &&
+			    memcmp(v->v[i].n.name, p, n) == 0)
+				memcpy(id, v->v[i].n.subtree, sizeof(id));
+		rnodes_fini(v);
+		p = end;
+	}
+}
+
+int
+rtree_exact(struct rtree *t, const char *path, struct rnodes *v,
+    struct err *e)
+{
+	struct buf abs, ref;
+	int ret = -1;
+
+	memset(v, 0, sizeof(*v));
+	buf_init(&abs, 2 * ENTRY_PATH_MAX);
+	buf_init(&ref, 2 * ENTRY_PATH_MAX + RESTICD_ID);
+	if (rtree_abs(t, path, &abs, e) == -1)
+		goto out;
+	if (restic_version(t->r) < RESTIC_SUBFOLDER) {
+		ret = descend(t, abs.p, v, e);
+		goto out;
+	}
+	buf_printf(&ref, "%s:%s", t->snap.id, abs.p);
+	ret = buf_failed(&ref, e) == -1 ? -1 : cat(t, "tree", ref.p, v, e);
+out:
+	buf_fini(&abs);
+	buf_fini(&ref);
+	return ret;
+}
+
+/* ---- look: one listing ---- */
+
+struct looking {
+	struct rtree *t;
+	bool root, any;
+};
+
+static int
+looked(void *arg, struct child *c, struct err *e)
+{
+	struct looking *l = arg;
+	const char *type;
+	json_t *j;
+	char *line;
+	size_t n;
+	int got, ret;
+
+	while ((got = child_line(c, &line, &n, e)) == 1) {
+		if ((j = child_json(line, n)) == NULL)
+			continue;
+		type = json_get_str(j, "struct_type");
+		ret = 0;
+		if (type != NULL && strcmp(type, "node") == 0) {
+			if (l->any || l->root) {
+				ret = rnodes_add(&l->t->below, j, e);
+			} else if ((ret = restic_node(&l->t->self.n, j,
+			    e)) == 0) {
+				l->t->self.json = json_incref(j);
+			}
+			l->any = true;
+		} else if (type != NULL && strcmp(type, "snapshot") == 0 &&
+		    l->root) {
+			l->any = true;
+		}
+		json_decref(j);
+		if (ret == -1)
+			return -1;
+	}
+	return got;
+}
+
+static void
+forget(struct rtree *t)
+{
+	rnode_fini(&t->self);
+	memset(&t->self, 0, sizeof(t->self));
+	rnodes_fini(&t->below);
+	free(t->path);
+	t->path = NULL;
+	t->have = false;
+}
+
+int
+rtree_look(struct rtree *t, const char *path, struct err *e)
+{
+	const char *args[] = { "ls", "--", t->snap.id, NULL, NULL };
+	struct restic_run run = { .flags = RESTIC_READS, .args = args };
+	struct looking l = { .t = t };
+	struct buf abs;
+	int ret = -1;
+
+	if (t->have && strcmp(path, t->path) == 0)
+		return 0;
+	forget(t);
+	buf_init(&abs, 2 * ENTRY_PATH_MAX);
+	if (rtree_abs(t, path, &abs, e) == -1)
+		goto out;
+	if ((t->path = strdup(path)) == NULL) {
+		err_oom(e);
+		goto out;
+	}
+	args[3] = abs.p;
+	l.root = abs.p[1] == '\0';
+	if (restic_do(t->r, &run, looked, &l, e) == -1)
+		goto out;
+	if (!l.any) {
+		err_set(e, CALA_NOTFOUND, "not in backup %s",
+		    t->call->backup);
+		goto out;
+	}
+	t->have = true;
+	ret = 0;
+out:
+	buf_fini(&abs);
+	if (ret == -1)
+		forget(t);
+	return ret;
+}
+
+/* ---- the tree ---- */
+
+static int
+tlist(struct tree *tree, const char *path, tree_fn *fn, void *arg,
+    struct err *e)
+{
+	struct rtree *t = (struct rtree *)tree;
+	struct rnodes own = { NULL, 0 };
+	const struct rnodes *v = &t->below;
+	const struct restic_node *n;
+	struct entry en;
+	struct buf b;
+	bool exact = false;
+	size_t i;
+	int ret = 0;
+
+	if (rtree_look(t, path, e) == -1)
+		return -1;
+	if (t->self.json != NULL && t->self.n.type != ENTRY_DIR)
+		return err_set(e, CALA_USAGE, "not a folder");
+	for (i = 0; i < v->n; i++)
+		exact |= v->v[i].n.mangled || (v->v[i].n.type != ENTRY_FILE &&
+		    v->v[i].n.type != ENTRY_DIR);
+	if (exact) {
+		if (rtree_exact(t, path, &own, e) == -1)
+			return -1;
+		v = &own;
+	}
+	buf_init(&b, ENTRY_PATH_MAX);
+	for (i = 0; i < v->n && ret == 0; i++) {
+		n = &v->v[i].n;
+		if (n->type == 0)
+			continue;
+		buf_reset(&b);
+		buf_printf(&b, "%s%s%s", path, *path != '\0' ? "/" : "",
+		    n->name);
+		if (buf_failed(&b, e) == -1) {
+			ret = -1;
+			break;
+		}
+		rtree_entry(n, b.p, &en);
+		ret = fn(arg, &en, e);
+	}
+	buf_fini(&b);
+	rnodes_fini(&own);
+	return ret;
+}
+
+/* What a listing does not tell of path is in its folder. */
+static int
+find_exact(struct rtree *t, const char *path, struct err *e)
+{
+	const char *name = entry_name(path);
+	struct rnodes v;
+	char *parent;
+	size_t i;
+	int ret;
+
+	parent = str_ndup(path, name > path ? (size_t)(name - path) - 1 : 0);
+	if (parent == NULL)
+		return err_oom(e);
+	ret = rtree_exact(t, parent, &v, e);
+	free(parent);
+	if (ret == -1)
+		return -1;
+	for (i = 0; i < v.n && strcmp(v.v[i].n.name, name) != 0; i++)
+		;
+	if (i < v.n) {
+		rnode_fini(&t->found);
+		t->found = v.v[i];
+		memset(&v.v[i], 0, sizeof(v.v[i]));
+	} else {
+		ret = err_set(e, CALA_NOTFOUND, "not in backup %s",
+		    t->call->backup);
+	}
+	rnodes_fini(&v);
+	return ret;
+}
+
+static int
+tstat(struct tree *tree, const char *path, struct entry *en, struct err *e)
+{
+	struct rtree *t = (struct rtree *)tree;
+	const struct restic_node *n = &t->self.n;
+
+	if (rtree_look(t, path, e) == -1)
+		return -1;
+	if (t->self.json == NULL) {
+		memset(en, 0, sizeof(*en));
+		en->type = ENTRY_DIR;
+		en->path = "";
+		en->mode = 0755;
+		en->uname = en->gname = "";
+		return 0;
+	}
+	if (n->type != ENTRY_FILE && n->type != ENTRY_DIR) {
+		if (find_exact(t, path, e) == -1)
+			return -1;
+		n = &t->found.n;
+	}
+	rtree_entry(n, t->path, en);
+	return 0;
+}
+
+static ssize_t
+rcontent_read(struct content *c, void *p, size_t n, struct err *e)
+{
+	struct rcontent *r = (struct rcontent *)c;
+	char waste[WASTE], more;
+	ssize_t got;
+
+	while (r->skip > 0) {
+		got = child_read(r->child, waste, r->skip < sizeof(waste) ?
+		    (size_t)r->skip : sizeof(waste), e);
+		if (got == 0)
+			goto cut;
+		if (got == -1)
+			return -1;
+		r->skip -= (uint64_t)got;
+	}
+	if ((got = child_read(r->child, p, n, e)) == 0)
+		goto cut;
+	/* Its last bytes count only when restic says that all was well. */
+	if (got > 0 && r->last && (uint64_t)got == c->size - c->pos) {
+		switch (child_read(r->child, &more, 1, e)) {
+		case 0:
+			break;
+		case -1:
+			return -1;
+		default:
+			return err_set(e, CALA_INTEGRITY, "longer than the "
+			    "snapshot says");
+		}
+	}
+	return got;
+cut:
+	return err_set(e, CALA_INTEGRITY, "shorter than the snapshot says");
+}
+
+static int
+rcontent_skip(struct content *c, uint64_t n, struct err *e)
+{
+	(void)e;
+	((struct rcontent *)c)->skip += n;
+	return 0;
+}
+
+static const struct content_ops rcontent_ops = {
+	rcontent_read, rcontent_skip, NULL
+};
+
+static struct content *
+topen(struct tree *tree, const char *path, uint64_t off, uint64_t len,
+    struct err *e)
+{
+	struct rtree *t = (struct rtree *)tree;
+	const char *args[] = { "dump", "--", t->snap.id, NULL, NULL };
+	struct restic_run run = { .flags = RESTIC_READS, .args = args };
+	struct rcontent *c = &t->content;
+	uint64_t size;
+	struct buf abs;
+	int ret;
+
+	if (rtree_look(t, path, e) == -1)
+		return NULL;
+	if (t->self.json == NULL || t->self.n.type != ENTRY_FILE) {
+		err_set(e, CALA_USAGE, "not a regular file");
+		return NULL;
+	}
+	child_free(c->child);
+	memset(c, 0, sizeof(*c));
+	size = t->self.n.size;
+	if (off > size)
+		off = size;
+	c->c.ops = &rcontent_ops;
+	c->c.size = len < size - off ? len : size - off;
+	c->skip = off;
+	c->last = off + c->c.size == size;
+	if (c->c.size == 0)
+		return &c->c;
+	buf_init(&abs, 2 * ENTRY_PATH_MAX);
+	ret = rtree_abs(t, path, &abs, e);
+	args[3] = abs.p;
+	if (ret == 0)
+		ret = restic_start(t->r, &run, &c->child, e);
+	buf_fini(&abs);
+	return ret == 0 ? &c->c : NULL;
+}
+
+static struct reader *
+treader(struct tree *tree, const char *const *paths, size_t n, struct err *e)
+{
+	struct rtree *t = (struct rtree *)tree;
+
+	/* ls -R asks for no contents. */
+	return rtree_reader(t, paths, n, !t->call->recursive, e);
+}
+
+static void
+tclose(struct tree *tree)
+{
+	struct rtree *t = (struct rtree *)tree;
+
+	forget(t);
+	rnode_fini(&t->found);
+	child_free(t->content.child);
+	resticd_snap_fini(&t->snap);
+	free(t);
+}
+
+static const struct tree_ops rtree_ops = {
+	tlist, tstat, topen, treader, tclose
+};
+
+int
+resticd_tree(struct driver_call *call, struct tree **out, struct err *e)
+{
+	struct rtree *t = calloc(1, sizeof(*t));
+
+	if (t == NULL)
+		return err_oom(e);
+	t->t.ops = &rtree_ops;
+	t->call = call;
+	if (resticd_open(call, &t->r, e) == -1 ||
+	    resticd_find(call, call->backup, &t->snap, NULL, e) == -1) {
+		tclose(&t->t);
+		return -1;
+	}
+	*out = &t->t;
+	return 0;
+}
+
+/* ---- restore ---- */
+
+struct restoring {
+	struct rtree *t;
+	int dirfd;
+	char **args;            /* heap */
+	size_t nargs;
+};
+
+static int
+arg(struct restoring *r, struct err *e, const char *word, const char *path,
+    bool pattern)
+{
+	struct buf b;
+
+	buf_init(&b, 4 * ENTRY_PATH_MAX);
+	buf_str(&b, word);
+	for (; path != NULL && *path != '\0'; path++) {
+		if (pattern && strchr("*?[]\\", *path) != NULL)
+			buf_chr(&b, '\\');
+		buf_chr(&b, *path);
+	}
+	if ((r->args[r->nargs] = buf_detach(&b)) == NULL)
+		return err_oom(e);
+	r->nargs++;
+	return 0;
+}
+
+static int
+progress(void *ctx, struct child *c, struct err *e)
+{
+	struct driver_call *call = ctx;
+	json_t *j;
+	char *line;
+	size_t n;
+	int got;
+
+	while ((got = child_line(c, &line, &n, e)) == 1) {
+		if ((j = child_json(line, n)) == NULL)
+			continue;
+		call->tally.bytes = json_get_u64(j, "bytes_restored",
+		    call->tally.bytes);
+		call->tally.files = json_get_u64(j, "files_restored",
+		    call->tally.files);
+		json_decref(j);
+	}
+	return got;
+}
+
+/* Everything below from, which is in dirfd, moves up into dirfd. */
+static int
+move_up(int dirfd, const char *from, struct err *e)
+{
+	int fd = openat(dirfd, from, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
+	    O_CLOEXEC), ret = 0;
+	struct dirent *d;
+	DIR *dp;
+
+	if (fd == -1 || (dp = fdopendir(fd)) == NULL) {
+		err_sys(e, "what restic restored");
+		if (fd != -1)
+			close(fd);
+		return -1;
+	}
+	while (ret == 0 && (d = readdir(dp)) != NULL)
+		if (strcmp(d->d_name, ".") != 0 &&
+		    strcmp(d->d_name, "..") != 0 &&
+		    renameat2(fd, d->d_name, dirfd, d->d_name,
+		    RENAME_NOREPLACE) == -1)
+			ret = err_sys(e, "move %s", str_q(d->d_name));
+	closedir(dp);
+	return ret;
+}
+
+static int
+lift(struct restoring *r, const char *target, struct err *e)
+{
+	struct buf b;
+	char *slash;
+	int ret;
+
+	buf_init(&b, 2 * ENTRY_PATH_MAX);
+	buf_printf(&b, "%s%s", target, r->t->snap.base);
+	if ((ret = buf_failed(&b, e)) == 0)
+		ret = move_up(r->dirfd, b.p, e);
+	/* The way to it is empty now. */
+	while (ret == 0 && unlinkat(r->dirfd, b.p, AT_REMOVEDIR) == 0) {
+		if ((slash = strrchr(b.p, '/')) == NULL)
+			break;
+		buf_cut(&b, (size_t)(slash - b.p));
+	}
+	buf_fini(&b);
+	return ret;
+}
+
+/* The folder itself is the backup's root, whose metadata restic passes over. */
+static int
+root_metadata(struct restoring *r, struct err *e)
+{
+	struct timespec times[2] = { { 0, UTIME_OMIT }, { 0, 0 } };
+	struct entry en;
+
+	if (tstat(&r->t->t, "", &en, e) == -1)
+		return -1;
+	if (r->t->self.json == NULL)
+		return 0;
+	times[1] = en.mtime;
+	if ((geteuid() == 0 && fchown(r->dirfd, en.uid, en.gid) == -1) ||
+	    fchmod(r->dirfd, en.mode) == -1 ||
+	    futimens(r->dirfd, times) == -1)
+		return err_sys(e, "%s", str_q(r->t->call->dir));
+	return 0;
+}
+
+static int
+fill(struct restoring *r, struct err *e)
+{
+	struct driver_call *call = r->t->call;
+	bool sub = restic_version(r->t->r) >= RESTIC_SUBFOLDER;
+	const char *base = r->t->snap.base;
+	char temp[] = ".cala-restic-000000";
+	struct restic_run run = { .flags = RESTIC_READS };
+	struct buf b;
+	size_t i;
+	int ret = -1;
+
+	buf_init(&b, 4 * ENTRY_PATH_MAX);
+	if ((r->args = calloc(call->npaths + 8, sizeof(*r->args))) == NULL) {
+		err_oom(e);
+		goto out;
+	}
+	buf_printf(&b, "%s%s%s", r->t->snap.id, sub && *base != '\0' ? ":" :
+	    "", sub ? base : "");
+	if (arg(r, e, "restore", NULL, false) == -1 ||
+	    arg(r, e, b.p, NULL, false) == -1)
+		goto out;
+	buf_reset(&b);
+	buf_printf(&b, "%s%s%s", call->dir, sub ? "" : "/", sub ? "" : temp);
+	if (arg(r, e, "--target=", b.p, false) == -1)
+		goto out;
+	for (i = 0; i < call->npaths; i++) {
+		buf_reset(&b);
+		buf_printf(&b, "%s/%s", sub ? "" : base, call->paths[i]);
+		if (buf_failed(&b, e) == -1 ||
+		    arg(r, e, "--include=", b.p, true) == -1)
+			goto out;
+	}
+	if (!sub && call->npaths == 0 && *base != '\0' &&
+	    arg(r, e, "--include=", base, true) == -1)
+		goto out;
+	run.args = (const char *const *)r->args;
+	if (restic_do(r->t->r, &run, progress, call, e) == -1 ||
+	    (!sub && lift(r, temp, e) == -1))
+		goto out;
+	ret = call->npaths == 0 ? root_metadata(r, e) : 0;
+out:
+	buf_fini(&b);
+	for (i = 0; i < r->nargs; i++)
+		free(r->args[i]);
+	free(r->args);
+	return ret;
+}
+
+int
+resticd_restore(struct driver_call *call, struct err *e)
+{
+	struct restoring r = { .dirfd = -1 };
+	struct tree *t = NULL;
+	struct entry en;
+	size_t i;
+	int ret = -1;
+
+	if ((r.dirfd = file_opendir(AT_FDCWD, call->dir, e)) == -1)
+		return -1;
+	if (resticd_tree(call, &t, e) == -1)
+		goto out;
+	r.t = (struct rtree *)t;
+	/* What is not there restic would pass over without a word. */
+	for (i = 0; i < call->npaths; i++)
+		if (tstat(t, call->paths[i], &en, e) == -1) {
+			err_ctx(e, "%s", str_q(call->paths[i]));
+			goto out;
+		}
+	ret = fill(&r, e);
+	if (ret == 0 && syncfs(r.dirfd) == -1)
+		ret = err_sys(e, "sync %s", str_q(call->dir));
+out:
+	if (t != NULL)
+		t->ops->close(t);
+	close(r.dirfd);
+	return ret;
+}

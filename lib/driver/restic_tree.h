@@ -1,0 +1,63 @@
+#ifndef CALA_DRIVER_RESTIC_TREE_H
+#define CALA_DRIVER_RESTIC_TREE_H
+
+/* restic_tree: what restic_read.c and restic_stream.c share. */
+
+#include "base/buf.h"
+#include "driver/restic.h"
+
+/* One name in a folder; the strings of n are of json. */
+struct rnode {
+	struct restic_node n;
+	json_t *json;
+};
+
+struct rnodes {
+	struct rnode *v;
+	size_t n;
+};
+
+struct rtree {
+	struct tree t;
+	struct driver_call *call;
+	struct restic *r;
+	struct resticd_snap snap;
+	/* what was looked up last */
+	bool have;
+	char *path;
+	struct rnode self;              /* json NULL: the root of all */
+	struct rnodes below;
+	struct rnode found;             /* lent by stat */
+	/* bytes of a file */
+	struct rcontent {
+		struct content c;
+		struct child *child;
+		uint64_t skip;          /* to read and drop first */
+		bool last;              /* its end is the file's */
+	} content;
+};
+
+/*
+ * rtree_abs(t, path, out, e): path as restic knows it.
+ * rtree_exact(t, path, v, e): the folder's nodes with all that restic knows.
+ * rtree_look(t, path, e): self and below of path.
+ * rtree_entry(n, path, en): a node as an entry.
+ * rnodes_fini, rnode_fini: free.
+ */
+int  rtree_abs(const struct rtree *, const char *, struct buf *, struct err *);
+int  rtree_exact(struct rtree *, const char *, struct rnodes *, struct err *);
+int  rtree_look(struct rtree *, const char *, struct err *);
+void rtree_entry(const struct restic_node *, const char *, struct entry *);
+int  rnodes_add(struct rnodes *, json_t *, struct err *);
+void rnode_fini(struct rnode *);
+void rnodes_fini(struct rnodes *);
+
+/*
+ * restic_stream.c: all entries of paths, in order.  contents: their bytes, too,
+ * from one dump of each path, beside a listing that says what a dump does not:
+ * types, and times to the nanosecond.
+ */
+struct reader *rtree_reader(struct rtree *, const char *const *, size_t, bool,
+    struct err *);
+
+#endif

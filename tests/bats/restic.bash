@@ -1,0 +1,57 @@
+# A restic repository of a suite's own, and which restic.
+# shellcheck shell=bash
+#
+#	restic_which old|new   Debian's, or the newest (tests/peers), as "restic" in
+#	                       PATH; sets RESTIC
+#	restic_conf FILE [LINE...]
+#	                       a configuration "c" for REPO, with more lines
+#	r COMMAND...           restic itself, on REPO
+
+# Nothing that the machine itself knows of any repository.
+unset "${!RESTIC_@}" "${!AWS_@}"
+
+restic_which() {
+	case $1 in
+	old)
+		need restic
+		RESTIC=$(command -v restic) ;;
+	new)
+		peer restic
+		RESTIC=$PEER ;;
+	esac
+	mkdir -p "$BATS_FILE_TMPDIR/bin"
+	ln -sf "$RESTIC" "$BATS_FILE_TMPDIR/bin/restic"
+	PATH=$BATS_FILE_TMPDIR/bin:$PATH
+}
+
+restic_conf() {
+	local file=$1
+	shift
+	printf 'test-password\n' >"$BATS_TEST_TMPDIR/password"
+	chmod 600 "$BATS_TEST_TMPDIR/password"
+	cat >"$file" <<-END
+	[configuration "c"]
+	disk = restic
+	repository = $REPO
+	environment.RESTIC_PASSWORD-file = $BATS_TEST_TMPDIR/password
+	cache-directory = $BATS_TEST_TMPDIR/cache
+	maintenance = no
+	END
+	[ $# -eq 0 ] || printf '%s\n' "$@" >>"$file"
+	chmod 600 "$file"
+	export CALA_CONFIG=$file
+}
+
+r() {
+	RESTIC_PASSWORD=test-password RESTIC_REPOSITORY=$REPO \
+		RESTIC_CACHE_DIR=$BATS_TEST_TMPDIR/cache-own "$RESTIC" "$@"
+}
+
+# Making a repository takes a second or two: one for all tests, copied.
+restic_repo() {
+	REPO=$BATS_TEST_TMPDIR/repo
+	if [ ! -d "$BATS_FILE_TMPDIR/empty" ]; then
+		REPO=$BATS_FILE_TMPDIR/empty r init >/dev/null
+	fi
+	cp -r "$BATS_FILE_TMPDIR/empty" "$REPO"
+}
