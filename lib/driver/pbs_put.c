@@ -25,7 +25,7 @@
 #include "base/when.h"
 #include "config/conf.h"
 #include "driver/pbs.h"
-#include "driver/pbs_archive.h"
+#include "driver/pbs_draft.h"
 #include "driver/pbs_record.h"
 #include "entry/match.h"
 #include "fs/fs.h"
@@ -50,7 +50,7 @@ struct put {
 	struct pbs_snap snap;
 	struct pbs_backup *session;
 	struct pbs_before before;
-	struct pbs_archive *archive;
+	struct pbs_draft *draft;
 	struct pbs_manifest m;
 	struct reader *walk;
 	struct match *match;
@@ -125,16 +125,11 @@ static int
 begin(struct put *p, struct err *e)
 {
 	struct driver_call *call = p->call;
-	struct pbs_archive_how how = {
+	struct pbs_draft_how how = {
+		.call = call,
 		.chunker = conf_get(call->cfg, "chunker"),
 		.detection = conf_get(call->cfg, "change-detection"),
-		.stream = call->dir == NULL,
-		.ignore_inode = call->ignore_inode,
-		.force_read = call->force_read,
-		.jobs = call->jobs,
-		.memory = call->memory,
-		.before = &p->before,
-		.log = call->log
+		.before = &p->before
 	};
 	int taken;
 
@@ -151,17 +146,16 @@ begin(struct put *p, struct err *e)
 	    call->record->created.tv_sec : 1;
 	if (start(p, e) == -1)
 		return -1;
+	how.disk = p->d;
 	how.session = p->session;
 	how.crypt = p->d->crypt;
-	how.target = p->d->target;
-	how.id = p->snap.id;
 	if (pbs_before_load(&p->before, p->session, p->d->crypt, call->log,
 	    e) == -1 ||
 	    pbs_manifest_init(&p->m, p->snap.type, p->snap.id, p->snap.time,
 	    e) == -1)
 		return -1;
-	p->archive = pbs_archive_new(&how, e);
-	return p->archive != NULL ? 0 : -1;
+	p->draft = pbs_draft_new(&how, e);
+	return p->draft != NULL ? 0 : -1;
 }
 
 /* Whatever was not finished is removed by the server. */
@@ -172,8 +166,8 @@ put_end(struct put *p)
 	p->walk = NULL;
 	match_free(p->match);
 	p->match = NULL;
-	pbs_archive_free(p->archive);
-	p->archive = NULL;
+	pbs_draft_free(p->draft);
+	p->draft = NULL;
 	pbs_before_fini(&p->before);
 	pbs_manifest_fini(&p->m);
 	pbs_backup_free(p->session);
@@ -211,7 +205,7 @@ static int
 fill_record(struct put *p, struct err *e)
 {
 	struct record *rec = p->call->record;
-	const struct pbs_archive_sum *sum = pbs_archive_sum(p->archive);
+	const struct pbs_draft_sum *sum = pbs_draft_sum(p->draft);
 	struct fs_walked walked;
 	char hex[2 * PBS_DIGEST + 1];
 
@@ -283,14 +277,14 @@ put_records(struct put *p, struct err *e)
 		buf_reset(&b);
 	}
 	pbs_panel_put(rec, p->snap.id, p->snap.time,
-	    pbs_archive_name(p->archive), pbs_archive_catalog(p->archive),
+	    pbs_draft_name(p->draft), pbs_draft_catalog(p->draft),
 	    &b);
 	if (buf_failed(&b, e) == -1 ||
 	    blob(p, PBS_PANEL_BLOB, NULL, &b, e) == -1 ||
 	    pbs_record_put(rec, p->d->crypt != NULL, &p->m, e) == -1)
 		goto out;
 	buf_reset(&b);
-	if (pbs_archive_note(p->archive, &p->m, e) == -1 ||
+	if (pbs_draft_note(p->draft, &p->m, e) == -1 ||
 	    pbs_manifest_put(&p->m, p->d->crypt, &b, e) == -1)
 		goto out;
 	ret = blob(p, PBS_MANIFEST, NULL, &b, e);
@@ -355,7 +349,7 @@ protect(struct put *p)
 static int
 commit(struct put *p, struct err *e)
 {
-	if (pbs_archive_commit(p->archive, &p->m, e) == -1 ||
+	if (pbs_draft_commit(p->draft, &p->m, e) == -1 ||
 	    fill_record(p, e) == -1 || put_records(p, e) == -1)
 		return -1;
 	return finish(p, e);
@@ -413,11 +407,13 @@ one_session(struct put *p, struct err *e)
 	struct writer *w;
 
 	if (begin(p, e) == -1 || rules(p, e) == -1 ||
-	    pbs_archive_plan(p->archive, call->dir, p->match, e) == -1)
+	    pbs_draft_plan(p->draft, p->match, e) == -1)
 		return -1;
-	w = pbs_archive_writer(p->archive);
+	w = pbs_draft_writer(p->draft);
 	how.match = p->match;
 	how.asks = w;
+	/* What is not read is described anew all the same. */
+	how.asks_whole = true;
 	p->walk = fs_reader(AT_FDCWD, call->dir, &how, call->log, e);
 	if (p->walk == NULL || pump(p->walk, w, &call->tally, e) == -1 ||
 	    not_empty(p, e) == -1)
@@ -519,7 +515,7 @@ pbs_put_stream(struct driver_call *call, struct sink **out, struct err *e)
 	p->warned = log_warnings(call->log);
 	p->kept = call->log->nkept;
 	if (begin(p, e) == -1 ||
-	    (p->in = archive_intake(pbs_archive_writer(p->archive), &how,
+	    (p->in = archive_intake(pbs_draft_writer(p->draft), &how,
 	    call->log, e)) == NULL) {
 		stream_abort(&p->sink);
 		return -1;

@@ -32,6 +32,8 @@ struct fs_walk {
 	 * still be read.)  known() is called by any thread.
 	 */
 	struct writer *asks;
+	bool asks_whole;                /* … has its xattrs, all the same: it is
+					 * opened, but not read */
 };
 
 /* What changed under our hands; complete when next() answered 0. */

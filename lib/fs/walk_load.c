@@ -203,7 +203,7 @@ load_file(struct slot *s, struct item *it, int dirfd)
 	struct walk *w = s->w;
 	size_t size;
 
-	if (w->how.asks != NULL && known(s, it, dirfd))
+	if (w->how.asks != NULL && !w->how.asks_whole && known(s, it, dirfd))
 		return;
 	it->fd = walk_openat(dirfd, it->name, 0);
 	if (it->fd == -1 || fstat(it->fd, &it->st) == -1) {
@@ -218,6 +218,11 @@ load_file(struct slot *s, struct item *it, int dirfd)
 	}
 	if (w->how.xattrs)
 		it->xattrs = walk_xattrs(it->fd, false, &it->xattr_why);
+	if (w->how.asks != NULL && w->how.asks_whole && known(s, it, dirfd)) {
+		close(it->fd);
+		it->fd = -1;
+		return;
+	}
 	if (it->st.st_size < 0 || it->st.st_size > SMALL ||
 	    (size_t)it->st.st_size > SLOT_BYTES - s->used ||
 	    !solid(it->fd, &it->st)) {

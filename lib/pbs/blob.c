@@ -88,34 +88,60 @@ pbs_coder_digest(struct pbs_coder *k, const void *p, size_t n,
 	pbs_crypt_digest(k->crypt, k->sha, p, n, out);
 }
 
+/* Smaller, in out: its length; 0: it is not worth it. */
+static size_t
+zip(struct pbs_coder *k, const void *p, size_t n, void *out)
+{
+	size_t z = n > 1 ? ZSTD_compress2(k->zip, out, n - 1, p, n) : 0;
+
+	return ZSTD_isError(z) ? 0 : z;
+}
+
+/* Encrypt body in place if there is a key, and make the header. */
+static int
+top_off(struct pbs_coder *k, unsigned kind, void *body, size_t n,
+    unsigned char *head, size_t *nhead, struct err *e)
+{
+	*nhead = PBS_BLOB_HEAD;
+	if (k->crypt != NULL) {
+		kind |= SEALED;
+		*nhead = PBS_BLOB_SEALED;
+		if (RAND_bytes(head + PBS_BLOB_HEAD, PBS_IV) != 1)
+			return err_set(e, CALA_FAIL, "there is no randomness");
+		if (pbs_seal(pbs_crypt_key(k->crypt), head + PBS_BLOB_HEAD,
+		    body, n, body, head + PBS_BLOB_HEAD + PBS_IV, e) == -1)
+			return -1;
+	}
+	memcpy(head, magics[kind], MAGIC);
+	put_le32(head + MAGIC, libdeflate_crc32(0, body, n));
+	return 0;
+}
+
+int
+pbs_blob_pack(struct pbs_coder *k, void *p, size_t n, void *spare,
+    struct pbs_blob *b, struct err *e)
+{
+	size_t z = spare != NULL ? zip(k, p, n, spare) : 0;
+
+	b->body = z > 0 ? spare : p;
+	b->nbody = z > 0 ? z : n;
+	return top_off(k, z > 0 ? ZSTD : 0, b->body, b->nbody, b->head,
+	    &b->nhead, e);
+}
+
 int
 pbs_blob_make(struct pbs_coder *k, const void *p, size_t n, void *to,
     size_t *len, struct err *e)
 {
-	unsigned kind = k->crypt != NULL ? SEALED : 0;
 	size_t head = k->crypt != NULL ? PBS_BLOB_SEALED : PBS_BLOB_HEAD, z;
-	unsigned char *out = to, *body = out + head;
+	unsigned char *out = to;
 
-	/* Room for one byte less than it has: it must be worth it. */
-	z = n > 1 ? ZSTD_compress2(k->zip, body, n - 1, p, n) : 0;
-	if (n > 1 && !ZSTD_isError(z)) {
-		kind |= ZSTD;
+	if ((z = zip(k, p, n, out + head)) > 0)
 		n = z;
-		p = body;
-	}
-	if (k->crypt != NULL) {
-		if (RAND_bytes(out + PBS_BLOB_HEAD, PBS_IV) != 1)
-			return err_set(e, CALA_FAIL, "there is no randomness");
-		if (pbs_seal(pbs_crypt_key(k->crypt), out + PBS_BLOB_HEAD, p,
-		    n, body, out + PBS_BLOB_HEAD + PBS_IV, e) == -1)
-			return -1;
-	} else if (p != body) {
-		memcpy(body, p, n);
-	}
-	memcpy(out, magics[kind], MAGIC);
-	put_le32(out + MAGIC, libdeflate_crc32(0, body, n));
+	else
+		memcpy(out + head, p, n);
 	*len = head + n;
-	return 0;
+	return top_off(k, z > 0 ? ZSTD : 0, out + head, n, out, &head, e);
 }
 
 static int

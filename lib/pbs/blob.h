@@ -43,8 +43,20 @@ void pbs_coder_digest(struct pbs_coder *, const void *, size_t,
 /*
  * pbs_blob_make(k, p, n, out, &len, e): the n <= PBS_CHUNK_MAX bytes at p as a
  * blob in out, which has room for n + PBS_BLOB_ROOM bytes.
+ * pbs_blob_pack(k, p, n, spare, &b, e): the same in two pieces, without a copy:
+ * what follows the header is in spare when it was compressed, which has room for
+ * n bytes, else at p, where it was encrypted in place if there is a key.  spare
+ * NULL: it is not compressed.
  * pbs_blob_sealed(p, n): is it an encrypted one?
  */
+struct pbs_blob {
+	unsigned char head[PBS_BLOB_ROOM];
+	size_t nhead;
+	void *body;
+	size_t nbody;
+};
+int pbs_blob_pack(struct pbs_coder *, void *, size_t, void *,
+    struct pbs_blob *, struct err *);
 int pbs_blob_make(struct pbs_coder *, const void *, size_t, void *, size_t *,
     struct err *);
 bool pbs_blob_sealed(const void *, size_t);

@@ -21,6 +21,7 @@
 #include "base/hash.h"
 #include "base/io.h"
 #include "base/pool.h"
+#include "base/probe.h"
 #include "base/stop.h"
 #include "chunk/buzhash.h"
 #include "chunk/cut.h"
@@ -31,11 +32,12 @@
 
 enum {
 	AVG = 4 << 20,
-	MEMORY = 32 << 20,
+	MEMORY = 26 << 20,
 	STEP = 256 << 10,       /* bytes after which a cut is looked for */
 	BATCH = 120,            /* entries of one append, as Proxmox's client */
 	QUEUE = 512,            /* chunks under way, of a stream */
-	WARM = 6 << 20,         /* bytes that a slab that rests may hold */
+	WARM = 8 << 20,         /* bytes that slabs that rest may hold */
+	GAIN = 250,             /* of 256: not worth compressing */
 	JOBS_MAX = 64
 };
 
@@ -46,20 +48,17 @@ struct slab {
 	size_t used;            /* at most so far */
 };
 
-struct worker {
-	struct pbs_coder *coder;
-	unsigned char *blob;    /* PBS_BLOB_MAX bytes, touched as needed */
-};
 
 struct pbs_upload {
 	struct pbs_upload_how how;
 	struct pool *pool;
 	unsigned nworkers, nfree;
-	struct worker worker[JOBS_MAX + 1];
+	struct pbs_coder *coder[JOBS_MAX + 1];
 	/* of all threads: */
 	pthread_mutex_t mu;
 	unsigned idle[JOBS_MAX + 1];
 	struct slab *spare;
+	size_t warm;            /* bytes that these hold */
 	uint64_t held;          /* bytes of chunks and blobs under way */
 	bool ending;            /* nothing more is worth doing */
 };
@@ -75,9 +74,9 @@ struct piece {
 	struct slab *raw;       /* NULL: only its digest is needed */
 	size_t n;
 	unsigned char digest[PBS_DIGEST];
-	unsigned char head[PBS_BLOB_HEAD];
-	unsigned char *blob;    /* heap */
-	size_t nblob;
+	struct pbs_blob blob;
+	void *zipped;           /* its body, mapped, or NULL: it is in raw */
+	size_t nzipped;         /* bytes of the mapping */
 	bool has_job, known, claimed, sent, ended;
 	struct piece *same;     /* sends it for us */
 	struct pbs_chunk out;
@@ -144,11 +143,18 @@ slab_new(struct err *e)
 static void
 slab_give(struct pbs_upload *u, struct slab *b)
 {
+	bool cool;
+
 	if (b == NULL)
 		return;
-	if (b->used > WARM) {
-		madvise(b->p + WARM, b->used - WARM, MADV_DONTNEED);
-		b->used = WARM;
+	pthread_mutex_lock(&u->mu);
+	cool = b->used > WARM - u->warm;
+	if (!cool)
+		u->warm += b->used;
+	pthread_mutex_unlock(&u->mu);
+	if (cool) {
+		madvise(b->p, b->used, MADV_DONTNEED);
+		b->used = 0;
 	}
 	pthread_mutex_lock(&u->mu);
 	b->next = u->spare;
@@ -159,11 +165,18 @@ slab_give(struct pbs_upload *u, struct slab *b)
 static struct slab *
 slab_take(struct pbs_upload *u, struct err *e)
 {
-	struct slab *b;
+	struct slab *b = NULL, **at, **best = NULL;
 
+	/* The warmest: its pages are there. */
 	pthread_mutex_lock(&u->mu);
-	if ((b = u->spare) != NULL)
-		u->spare = b->next;
+	for (at = &u->spare; *at != NULL; at = &(*at)->next)
+		if (best == NULL || (*at)->used > (*best)->used)
+			best = at;
+	if (best != NULL) {
+		b = *best;
+		*best = b->next;
+		u->warm -= b->used;
+	}
 	pthread_mutex_unlock(&u->mu);
 	return b != NULL ? b : slab_new(e);
 }
@@ -208,8 +221,8 @@ pbs_upload_new(const struct pbs_upload_how *how, struct err *e)
 	/* One more: the writing thread works, too, rather than wait. */
 	u->nworkers = n + 1;
 	for (i = 0; i < u->nworkers; i++) {
-		u->worker[i].coder = pbs_coder_new(how->crypt, 0, e);
-		if (u->worker[i].coder == NULL)
+		u->coder[i] = pbs_coder_new(how->crypt, 0, e);
+		if (u->coder[i] == NULL)
 			goto bad;
 		u->idle[u->nfree++] = i;
 	}
@@ -230,11 +243,8 @@ pbs_upload_free(struct pbs_upload *u)
 	if (u == NULL)
 		return;
 	pool_free(u->pool);
-	for (i = 0; i < u->nworkers; i++) {
-		pbs_coder_free(u->worker[i].coder);
-		if (u->worker[i].blob != NULL)
-			munmap(u->worker[i].blob, PBS_BLOB_MAX);
-	}
+	for (i = 0; i < u->nworkers; i++)
+		pbs_coder_free(u->coder[i]);
 	while ((b = u->spare) != NULL) {
 		u->spare = b->next;
 		slab_free(b);
@@ -263,39 +273,55 @@ claim(struct piece *p)
 	return ret;
 }
 
-/* Into the worker's own memory first: most are smaller than they might be. */
+/* How much is left of n mapped bytes when only the first used are needed. */
+static size_t
+trim(void *p, size_t n, size_t used)
+{
+	size_t page = 4096, keep = (used + page - 1) & ~(page - 1);
+
+	if (keep < n && munmap((char *)p + keep, n - keep) == 0)
+		return keep;
+	return n;
+}
+
 static int
-encode(struct piece *p, struct worker *w)
+encode(struct piece *p, struct pbs_coder *k)
 {
 	struct pbs_upload *u = p->s->u;
+	void *spare = NULL;
 
-	if (w->blob == NULL) {
-		w->blob = mmap(NULL, PBS_BLOB_MAX, PROT_READ | PROT_WRITE,
+	/* Where nothing is gained, nothing is copied either. */
+	if (probe_left(p->raw->p, p->n) < GAIN) {
+		spare = mmap(NULL, p->n, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (w->blob == MAP_FAILED) {
-			w->blob = NULL;
+		if (spare == MAP_FAILED)
 			return err_oom(&p->e);
-		}
 	}
-	if (pbs_blob_make(w->coder, p->raw->p, p->n, w->blob, &p->nblob,
-	    &p->e) == -1)
+	if (pbs_blob_pack(k, p->raw->p, p->n, spare, &p->blob, &p->e) == -1) {
+		if (spare != NULL)
+			munmap(spare, p->n);
 		return -1;
-	if ((p->blob = malloc(p->nblob)) == NULL)
-		return err_oom(&p->e);
-	memcpy(p->blob, w->blob, p->nblob);
+	}
+	if (p->blob.body != spare) {
+		if (spare != NULL)
+			munmap(spare, p->n);
+		return 0;
+	}
+	p->zipped = spare;
+	p->nzipped = trim(spare, p->n, p->blob.nbody);
 	slab_give(u, p->raw);
 	p->raw = NULL;
-	hold(u, p->nblob, p->n);
+	hold(u, p->nzipped, p->n);
 	return 0;
 }
 
 static int
-work(struct piece *p, struct worker *w)
+work(struct piece *p, struct pbs_coder *coder)
 {
 	struct pbs_upload *u = p->s->u;
 	int k;
 
-	pbs_coder_digest(w->coder, p->raw->p, p->n, p->digest);
+	pbs_coder_digest(coder, p->raw->p, p->n, p->digest);
 	if ((k = claim(p)) == -1)
 		return -1;
 	p->claimed = k == 0;
@@ -306,14 +332,16 @@ work(struct piece *p, struct worker *w)
 		hold(u, 0, p->n);
 		return 0;
 	}
-	if (encode(p, w) == -1)
+	if (encode(p, coder) == -1)
 		return -1;
 	p->out.to = &p->s->to;
 	memcpy(p->out.digest, p->digest, PBS_DIGEST);
 	p->out.size = p->n;
-	p->out.blob[0].iov_base = p->blob;
-	p->out.blob[0].iov_len = p->nblob;
-	p->out.nblob = 1;
+	p->out.blob[0].iov_base = p->blob.head;
+	p->out.blob[0].iov_len = p->blob.nhead;
+	p->out.blob[1].iov_base = p->blob.body;
+	p->out.blob[1].iov_len = p->blob.nbody;
+	p->out.nblob = 2;
 	if (pbs_chunk_send(u->how.session, &p->out, &p->e) == -1)
 		return -1;
 	p->sent = true;
@@ -333,13 +361,29 @@ run(struct job *j)
 	ending = u->ending;
 	pthread_mutex_unlock(&u->mu);
 	p->ret = ending || stop_check(&p->e) == -1 ? -1 :
-	    work(p, &u->worker[i]);
+	    work(p, u->coder[i]);
 	pthread_mutex_lock(&u->mu);
 	u->idle[u->nfree++] = i;
 	pthread_mutex_unlock(&u->mu);
 }
 
 /* ---- the queue of a stream ---- */
+
+/* Its bytes are needed no more. */
+static void
+piece_bare(struct pbs_upload *u, struct piece *p)
+{
+	if (p->zipped != NULL) {
+		munmap(p->zipped, p->nzipped);
+		p->zipped = NULL;
+		hold(u, 0, p->nzipped);
+	}
+	if (p->raw != NULL) {
+		slab_give(u, p->raw);
+		p->raw = NULL;
+		hold(u, 0, p->n);
+	}
+}
 
 /* Wait until it has run, and is confirmed; once. */
 static int
@@ -365,7 +409,7 @@ settle(struct stream *s, struct piece *p, struct err *e)
 			p->ret = -1;
 			p->e = why;
 		}
-		s->sum.sent += p->nblob;
+		s->sum.sent += p->blob.nhead + p->blob.nbody;
 	}
 	if (p->claimed) {
 		/* From now on nobody else gets hold of it. */
@@ -373,11 +417,7 @@ settle(struct stream *s, struct piece *p, struct err *e)
 		digests_done(s->known, p->digest);
 		pthread_mutex_unlock(&u->mu);
 	}
-	if (p->blob != NULL) {
-		free(p->blob);
-		p->blob = NULL;
-		hold(u, 0, p->nblob);
-	}
+	piece_bare(u, p);
 	if (p->ret == -1)
 		*e = p->e;
 	return p->ret;
@@ -394,10 +434,7 @@ piece_drop(struct stream *s, struct piece *p)
 	pthread_mutex_unlock(&u->mu);
 	if (refs > 0)
 		return;
-	if (p->raw != NULL) {
-		slab_give(u, p->raw);
-		hold(u, 0, p->n);
-	}
+	piece_bare(u, p);
 	free(p);
 }
 

@@ -7,7 +7,7 @@
  * them; listed in the index in order, each after the server has confirmed it.
  *
  * Memory: what how says for chunks, of all streams together, and beyond it the
- * chunk that a stream is at, and for each thread what a chunk is compressed to.
+ * chunk that a stream is at, and what each thread compresses one to.
  */
 
 #include <stdbool.h>
@@ -26,7 +26,7 @@ struct pbs_upload_how {
 	struct pbs_backup *session;
 	const struct pbs_crypt *crypt;  /* NULL: not encrypted */
 	unsigned jobs;                  /* 0: cores */
-	uint64_t memory;                /* for chunks; 0: 32 MiB */
+	uint64_t memory;                /* for chunks; 0: 26 MiB */
 };
 
 /*

@@ -85,6 +85,14 @@ struct pxar_read {
  */
 struct reader *pxar_reader(struct source *, struct source *,
     const struct pxar_read *, struct log *, struct err *);
+
+/*
+ * pxar_reader_payload(r): of the file that next() answered with last, where the
+ * header of its content is in the payload stream of version 2; else 0.  What the
+ * archive says, not compared with anything.
+ */
+uint64_t pxar_reader_payload(const struct reader *);
+
 struct tree *pxar_tree(struct ranged *, struct ranged *,
     const struct pxar_read *, struct log *, struct err *);
 

@@ -417,6 +417,14 @@ pxar_reader(struct source *meta, struct source *payload,
 	return &d->r;
 }
 
+uint64_t
+pxar_reader_payload(const struct reader *r)
+{
+	const struct dec *d = (const struct dec *)r;
+
+	return d->split && d->en.type == ENTRY_FILE ? d->f.body : 0;
+}
+
 struct reader *
 reader_parts(struct ranged *meta, struct ranged *payload, bool split,
     const struct pxar_read *how, struct start *start, size_t n, char **paths,

@@ -160,14 +160,17 @@ test_what_is_made_is_read_again(void **state)
 	struct err e = ERR_INIT;
 	unsigned char *p = malloc(1 << 20), *q = malloc(1 << 20);
 	unsigned char *blob = malloc((1 << 20) + PBS_BLOB_ROOM);
-	unsigned char digest[PBS_DIGEST];
+	unsigned char *whole = malloc((1 << 20) + PBS_BLOB_ROOM);
+	unsigned char *spare = malloc(1 << 20), digest[PBS_DIGEST];
+	struct pbs_blob b;
 	struct pbs_coder *k;
 	uint32_t x = 1;
 	size_t i, j, n;
 	unsigned way;
 
 	(void)state;
-	assert_true(p != NULL && q != NULL && blob != NULL);
+	assert_true(p != NULL && q != NULL && blob != NULL &&
+	    whole != NULL && spare != NULL);
 	for (way = 0; way < 4; way++) {
 		k = pbs_coder_new(way & 1 ? c : NULL, 0, &e);
 		assert_non_null(k);
@@ -187,12 +190,25 @@ test_what_is_made_is_read_again(void **state)
 			assert_ok(pbs_chunk_open(k, blob, n, digest, q,
 			    sizes[i], &e), &e);
 			assert_memory_equal(p, q, sizes[i]);
+			/* And in two pieces, the second of which may be q. */
+			memcpy(blob, p, sizes[i]);
+			assert_ok(pbs_blob_pack(k, blob, sizes[i],
+			    i & 1 ? spare : NULL, &b, &e), &e);
+			assert_true(b.body == blob || b.body == spare);
+			memcpy(whole, b.head, b.nhead);
+			memcpy(whole + b.nhead, b.body, b.nbody);
+			memset(q, 0, sizes[i]);
+			assert_ok(pbs_chunk_open(k, whole, b.nhead + b.nbody,
+			    digest, q, sizes[i], &e), &e);
+			assert_memory_equal(p, q, sizes[i]);
 		}
 		pbs_coder_free(k);
 	}
 	free(p);
 	free(q);
 	free(blob);
+	free(whole);
+	free(spare);
 	pbs_crypt_free(c);
 }
 

@@ -1,0 +1,513 @@
+# How cala-pbs makes a snapshot: from a directory, from a stream, again, with
+# less to send, encrypted, in trouble.
+
+load common
+load ../pbs/pbs
+
+S=11111111-aaaa-4bbb-8ccc-000000000001
+
+setup() {
+	need cala-pbs jq tar
+	cd "$BATS_TEST_TMPDIR" || return
+	# The last backup's second is over when the next one begins.
+	when=1700000000
+}
+
+teardown() {
+	pbs_stop
+}
+
+server() {
+	pbs_start
+	pbs_conf conf "$@"
+}
+
+uuid() { printf 'aaaa1111-0000-4000-8000-%012d' "$1"; }
+
+# put N [OPTION...] DIR, put N [OPTION...] <ARCHIVE
+put() {
+	local n=$1
+	shift
+	cala-pbs put -q -c c -s $S --uuid "$(uuid "$n")" \
+	    --created "$(date -u -d "@$((when + n))" +%FT%TZ)" "$@"
+}
+
+# back N DIR: restored through tar into a fresh DIR.
+back() {
+	mkdir "$2"
+	cala-pbs get -q -c c -s $S -b "$(uuid "$1")" | cala-unpack -q -C "$2"
+}
+
+# same N DIR: is backup N what DIR is, in all that facts() sees?
+same() {
+	local d
+	d=$(mktemp -d ./same.XXXXXX)
+	back "$1" "$d/t"
+	diff -u <(facts "$2") <(facts "$d/t") || return
+	rm -rf "$d"
+}
+
+sent() { pbs_count op='POST dynamic_chunk'; }
+
+# of N: the snapshot of backup N as sound.py names it
+of() { printf 'calagopus-%s/%d' $S $((when + $1)); }
+
+manifest() { pbs_run sound.py manifest "$PBS_DIR" "$(of "$1")"; }
+
+# lines N FILE: a file of N numbered lines of 100 bytes
+lines() { awk -v n="$1" 'BEGIN { for (i = 0; i < n; i++) printf "%099d\n", i }'; }
+
+@test "a directory becomes what Wings and Proxmox read, and comes back as it was" {
+	server
+	sample src
+	run --separate-stderr put 1 --name 'first · one' --group daily src
+	assert_success
+	echo "$output" | jq -e '.complete and .size > 5000000 and
+	    .checksum.type == "sha256" and .files > 10'
+	manifest 1 >m
+	run jq -r '.files[].filename' m
+	assert_output "root.pxar.didx
+catalog.pcat1.didx
+calagopus.json.blob"
+	run jq -r '.unprotected.notes' m
+	assert_output "first \\· one · daily · $(uuid 1)"
+	pbs_run sound.py content "$PBS_DIR" "$(of 1)" calagopus.json.blob >w
+	jq -e --arg u "$(uuid 1)" '.backup_uuid == $u and .server_uuid ==
+	    "'$S'" and .backup_time == 1700000001 and
+	    .archive == "root.pxar.didx"' w
+	same 1 src
+	pbs_sound
+}
+
+@test "what did not change is not sent again, and one change sends its chunk" {
+	server
+	mkdir src
+	head -c 40000000 /dev/urandom >src/big
+	lines 50000 >src/small
+	put 1 src
+	n=$(sent)
+	[ "$n" -ge 5 ]
+	put 2 src
+	# The end of the archive is the same, too: nothing at all.
+	[ "$(sent)" -eq "$n" ]
+	printf 'x' | dd of=src/big bs=1 seek=20000000 conv=notrunc status=none
+	put 3 src
+	[ "$(sent)" -gt "$n" ]
+	[ "$(sent)" -le $((n + 5)) ]
+	same 3 src
+	pbs_sound
+}
+
+@test "cut points follow the previous snapshot, whoever made it" {
+	server 'chunker = buzhash'
+	mkdir src
+	head -c 30000000 /dev/urandom >src/big
+	put 1 src
+	manifest 1 | jq -e '.unprotected."cala-chunker" == "buzhash"'
+	n=$(sent)
+	pbs_conf conf
+	put 2 src
+	manifest 2 | jq -e '.unprotected."cala-chunker" == "buzhash"'
+	[ "$(sent)" -eq "$n" ]
+	pbs_conf conf 'chunker = fastcdc'
+	put 3 src
+	[ "$(sent)" -gt "$n" ]
+	n=$(sent)
+	pbs_conf conf
+	put 4 src
+	manifest 4 | jq -e '.unprotected."cala-chunker" == "fastcdc"'
+	[ "$(sent)" -eq "$n" ]
+	pbs_sound
+}
+
+@test "a file of one byte repeated is sent once" {
+	server
+	mkdir src
+	head -c 200000000 /dev/zero >src/zeros
+	put 1 src
+	[ "$(sent)" -le 6 ]
+	cala-pbs cat -c c -s $S -b "$(uuid 1)" zeros | cmp - src/zeros
+	pbs_sound
+}
+
+@test "an empty directory is stored only if that is meant" {
+	server
+	mkdir src
+	run --separate-stderr put 1 src
+	assert_failure 4
+	assert_equal "$(pbs_snapshots)" ""
+	put 1 --allow-empty src
+	same 1 src
+	pbs_sound
+}
+
+@test "a stream is stored as the directory it was made of" {
+	server
+	sample src
+	cala-pack -q -C src . | put 1
+	same 1 src
+	# Nothing of it changed on the way: the same chunks.
+	n=$(sent)
+	put 2 src
+	manifest 1 | jq -r '.files[0].size' >a
+	manifest 2 | jq -r '.files[0].size' >b
+	cmp a b
+	pbs_sound
+}
+
+@test "a stream that is cut short stores nothing" {
+	server
+	sample src
+	cala-pack -q -C src . >whole
+	head -c $(($(stat -c %s whole) - 20)) whole >cut
+	run --separate-stderr put 1 <cut
+	assert_failure
+	[ "$status" -eq 4 ] || [ "$status" -eq 14 ]
+	assert_equal "$(pbs_snapshots)" ""
+	run --separate-stderr put 1 -- sh -c 'cat whole; exit 7'
+	assert_failure 4
+	assert_equal "$(pbs_snapshots)" ""
+	put 1 -- cat whole
+	same 1 src
+	pbs_sound
+}
+
+@test "two archives: all is read, and files begin chunks" {
+	server 'change-detection = data'
+	sample src
+	put 1 src
+	run jq -r '.files[].filename' <(manifest 1)
+	assert_output "root.mpxar.didx
+root.ppxar.didx
+calagopus.json.blob"
+	same 1 src
+	n=$(sent)
+	put 2 src
+	[ "$(sent)" -eq "$n" ]
+	same 2 src
+	pbs_sound
+}
+
+# A tree whose files were last changed before the time of the first backup.
+grown() {
+	mkdir -p "$1"
+	for d in a b c d; do
+		mkdir "$1/$d"
+		for i in 1 2 3 4 5; do
+			head -c 1500000 /dev/urandom >"$1/$d/$i"
+		done
+	done
+	when=$(($(date +%s) + 10))
+}
+
+@test "metadata: unchanged files are not read, and are there all the same" {
+	server 'change-detection = metadata'
+	grown src
+	setfattr -n user.note -v hello src/b/2
+	put 1 src
+	n=$(sent)
+	# Their bytes can't be read any more; nobody wants to.
+	run --separate-stderr strace -f -y -e trace=read,pread64,preadv2 \
+	    -o trace cala-pbs put -v -c c -s $S --uuid "$(uuid 2)" \
+	    --created "$(date -u -d "@$((when + 2))" +%FT%TZ)" src
+	assert_success
+	[[ $stderr == *'20 files (30000320 bytes) are as they were'* ]]
+	run ! grep -E '/src/[abcd]/[1-5]>' trace
+	# The metadata, and what the payload begins and ends with.
+	[ "$(sent)" -le $((n + 3)) ]
+	same 2 src
+	pbs_sound
+}
+
+@test "metadata: what is new, changed, gone and moved is as it is now" {
+	server 'change-detection = metadata'
+	grown src
+	put 1 src
+	head -c 700000 /dev/urandom >src/a/0-new
+	head -c 700000 /dev/urandom >src/d/new
+	printf x | dd of=src/b/3 bs=1 seek=100 conv=notrunc status=none
+	rm src/c/2
+	mv src/a/4 src/c/2-moved
+	mkdir src/aa
+	: >src/aa/empty
+	chmod 600 src/d/1
+	# These were changed after the first backup's time, which lies ahead.
+	touch -d "@$((when + 5))" src/a/0-new src/d/new src/b/3
+	put 2 src
+	same 2 src
+	for i in 3 4 5; do
+		head -c 300000 /dev/urandom >"src/c/$i-more"
+		touch -d "@$((when + 5 + i))" "src/c/$i-more"
+		put $i src
+		same $i src
+	done
+	pbs_sound
+}
+
+@test "metadata: a backup that missed something is not built upon" {
+	server 'change-detection = metadata'
+	grown src
+	put 1 src
+	n=$(sent)
+	run --separate-stderr cala-pbs put -v -c c -s $S --uuid "$(uuid 2)" \
+	    --created "$(date -u -d "@$((when + 2))" +%FT%TZ)" --force-read src
+	assert_success
+	[[ $stderr != *'as they were'* ]]
+	# Everything is found by its content instead.
+	[ "$(sent)" -le $((n + 1)) ]
+	same 2 src
+	pbs_sound
+}
+
+@test "encrypted: nothing is readable without the key, everything with it" {
+	cala-pbs key create -q --kdf none key >print
+	server "encryption-key-file = $PWD/key"
+	export PBS_KEY=$PWD/key
+	sample src
+	printf 'a name that nobody should see' >src/plugins/telltale
+	put 1 --name secret src
+	same 1 src
+	manifest 1 >m
+	jq -e '.signature != null' m
+	jq -e --arg f "$(cat print)" '.unprotected."key-fingerprint" == $f' m
+	run jq -r '.files[] | "\(.filename) \(."crypt-mode")"' m
+	assert_output "root.pxar.didx encrypt
+catalog.pcat1.didx encrypt
+cala.json.blob encrypt
+calagopus.json.blob none"
+	run ! grep -rFq telltale "$PBS_DIR/store1"
+	n=$(sent)
+	put 2 src
+	[ "$(sent)" -eq "$n" ]
+	# Another key finds nothing of it, and says nothing wrong.
+	cala-pbs key create -q --kdf none other >/dev/null
+	pbs_conf conf "encryption-key-file = $PWD/other"
+	put 3 src
+	[ "$(sent)" -ge $((2 * n)) ]
+}
+
+@test "the server takes the key of a passphrase, too" {
+	printf 'correct horse' >pass
+	chmod 600 pass
+	cala-pbs key create -q key <pass >/dev/null
+	server "encryption-key-file = $PWD/key" \
+	    "encryption-password-file = $PWD/pass"
+	mkdir src
+	echo hello >src/f
+	put 1 src
+	same 1 src
+	PBS_KEY=$PWD/key PBS_KEY_PASSWORD='correct horse' pbs_sound
+	printf 'wrong' >pass
+	run --separate-stderr put 2 src
+	assert_failure 12
+}
+
+@test "a key is made once, shown without secrets, and changed" {
+	run --separate-stderr cala-pbs key create --kdf none k
+	assert_success
+	print=$output
+	[[ $print =~ ^([0-9a-f]{2}:){31}[0-9a-f]{2}$ ]]
+	assert_equal "$(stat -c %a k)" 600
+	run --separate-stderr cala-pbs key create --kdf none k
+	assert_failure 15
+	run --separate-stderr cala-pbs key show --json k
+	assert_success
+	echo "$output" | jq -e --arg p "$print" '.fingerprint == $p and
+	    .kdf == "none" and (has("data") | not)'
+	run ! grep -F "$(jq -r .data k)" <<<"$output"
+	run --separate-stderr cala-pbs key change --kdf scrypt --hint usual k \
+	    <<<'long enough'
+	assert_success
+	assert_output "$print"
+	run --separate-stderr cala-pbs key show k
+	[[ $output == *scrypt*usual* ]]
+	run --separate-stderr cala-pbs key change --kdf none k <<<'wrong one'
+	assert_failure 12
+	run --separate-stderr cala-pbs key change --kdf none k <<<'long enough'
+	assert_success
+	assert_output "$print"
+	run --separate-stderr cala-pbs key create k2 <<<'four'
+	assert_failure 2
+	assert_file_not_exist k2
+	run --separate-stderr cala-pbs key
+	assert_failure 2
+	run cala-pbs key --help
+	assert_success
+	chmod 644 k
+	run --separate-stderr cala-pbs key show k
+	assert_failure 12
+}
+
+@test "a lock holds as soon as the backup is there" {
+	server
+	mkdir src
+	echo hello >src/f
+	run --separate-stderr put 1 --lock src
+	assert_success
+	echo "$output" | jq -e .locked
+	run --separate-stderr cala-pbs rm -c c -s $S -b "$(uuid 1)"
+	assert_failure 22
+	pbs_sound
+}
+
+@test "two backups of one second, and one that is older, are all stored" {
+	server
+	mkdir src
+	echo hello >src/f
+	put 5 src
+	cala-pbs put -q -c c -s $S --uuid "$(uuid 6)" \
+	    --created "$(date -u -d "@$((when + 5))" +%FT%TZ)" src
+	put 2 src
+	run cala-pbs list -c c -s $S
+	assert_success
+	assert_equal "${#lines[@]}" 3
+	# The record keeps the time that was said.
+	cala-pbs list -c c -s $S | jq -e --arg u "$(uuid 2)" \
+	    'select(.uuid == $u) | .created == "2023-11-14T22:13:22Z"'
+	run --separate-stderr put 5 src
+	assert_failure 15
+	pbs_sound
+}
+
+@test "a session that is refused midway leaves nothing, and says why" {
+	mkdir src
+	head -c 20000000 /dev/urandom >src/big
+	for op in 'POST dynamic_index' 'POST dynamic_chunk' \
+	    'PUT dynamic_index' 'POST dynamic_close' 'POST blob' \
+	    'POST finish'; do
+		server
+		pbs_fault status "op=$op" status=400 text='no way'
+		run --separate-stderr put 1 src
+		assert_failure
+		[ "$status" -ne 3 ]
+		[[ $stderr == *'no way'* ]]
+		assert_equal "$(pbs_do idle; pbs_snapshots)" ""
+		put 1 src
+		pbs_sound
+		pbs_stop
+		rm -rf pbs
+	done
+}
+
+@test "a connection that is lost is begun again, for a directory" {
+	server
+	mkdir src
+	head -c 20000000 /dev/urandom >src/big
+	pbs_fault close 'op=POST dynamic_chunk' nth=2 when=done
+	run --separate-stderr cala-pbs put -c c -s $S --uuid "$(uuid 1)" src
+	assert_success
+	[[ $stderr == *'once more from the beginning'* ]]
+	same 1 src
+	PBS_ODD=may pbs_sound
+}
+
+@test "a connection that is lost ends a stream's backup" {
+	server
+	mkdir src
+	head -c 20000000 /dev/urandom >src/big
+	cala-pack -q -C src . >whole
+	pbs_fault close 'op=POST dynamic_chunk' nth=2 when=done
+	run --separate-stderr put 1 <whole
+	assert_failure 13
+	assert_equal "$(pbs_do idle; pbs_snapshots)" ""
+	PBS_ODD=may pbs_sound
+}
+
+@test "an answer to finish that is lost is found out" {
+	server
+	mkdir src
+	echo hello >src/f
+	pbs_fault close 'op=POST finish' when=done
+	run --separate-stderr put 1 src
+	assert_success
+	same 1 src
+	PBS_ODD=may pbs_sound
+}
+
+@test "a full datastore is exit 16" {
+	server
+	mkdir src
+	head -c 3000000 /dev/urandom >src/big
+	pbs_fault nospace 'op=POST dynamic_chunk'
+	run --separate-stderr put 1 src
+	assert_failure 16
+	assert_equal "$(pbs_do idle; pbs_snapshots)" ""
+}
+
+@test "a killed backup is not listed, and is no hindrance" {
+	server
+	mkdir src
+	head -c 20000000 /dev/urandom >src/big
+	pbs_fault freeze 'op=POST dynamic_chunk' nth=3 seconds=60
+	cala-pbs put -q -c c -s $S --uuid "$(uuid 1)" src &
+	pid=$!
+	until [ "$(pbs_count op='POST dynamic_chunk')" -ge 3 ]; do
+		kill -0 $pid
+		sleep 0.05
+	done
+	kill -KILL $pid
+	wait $pid || :
+	run cala-pbs list -c c -s $S
+	assert_output ""
+}
+
+@test "an interrupted backup ends by the signal and leaves nothing" {
+	server
+	mkdir src
+	head -c 20000000 /dev/urandom >src/big
+	pbs_fault stall 'op=POST dynamic_chunk' nth=2 when=late seconds=60
+	cala-pbs put -q -c c -s $S --uuid "$(uuid 1)" src &
+	pid=$!
+	until [ "$(pbs_count op='POST dynamic_chunk')" -ge 2 ]; do
+		kill -0 $pid
+		sleep 0.05
+	done
+	kill -TERM $pid
+	status=0
+	wait $pid || status=$?
+	[ "$status" -eq 143 ]
+	run cala-pbs list -c c -s $S
+	assert_output ""
+}
+
+@test "what could not be read is a warning, and the backup is partial" {
+	server
+	mkdir src
+	echo hello >src/f
+	ln -s "$(printf 'x%.0s' $(seq 4000))" src/long || :
+	python3 - <<-'END'
+	import os
+	d = os.open("src", os.O_RDONLY)
+	os.symlink("y" * 4095, "longest", dir_fd=d)
+	END
+	put 1 src
+	same 1 src
+	pbs_sound
+}
+
+@test "rules leave out what they name" {
+	server
+	sample src
+	printf 'logs/\n*.mca\n' >rules
+	put 1 --exclude-from rules src
+	run cala-pbs ls -q -R -c c -s $S -b "$(uuid 1)"
+	assert_success
+	refute_line --partial logs
+	refute_line --partial .mca
+	cala-pbs list -c c -s $S | jq -e '.ignored == ["logs/", "*.mca"]'
+	pbs_sound
+}
+
+@test "memory stays where it should, whatever the size" {
+	server
+	mkdir src
+	head -c 300000000 /dev/urandom >src/noise
+	lines 1500000 >src/text
+	run --separate-stderr env MALLOC_ARENA_MAX=2 /usr/bin/time -f %M -o rss \
+	    cala-pbs put -q -c c -s $S --uuid "$(uuid 1)" -j 4 src
+	assert_success
+	cat rss
+	# Sanitizers have their own idea of memory.
+	[ -n "${CALA_SANITIZED:-}" ] || [[ ${CALA_BUILD:-} == *sanit* ]] ||
+	    [[ ${CALA_BUILD:-} == *address* ]] || [ "$(cat rss)" -lt 98304 ]
+}
