@@ -1,4 +1,4 @@
-/* cala-pack: a directory as an archive on standard output. */
+/* cala-pack: a directory, or another archive, as an archive on stdout. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +28,8 @@
 
 static const char usage[] =
     "cala-pack [options] [-C DIR] PATH...\n"
-    "       cala-pack [options] [-C DIR] -T FILE [PATH...]";
+    "       cala-pack [options] [-C DIR] -T FILE [PATH...]\n"
+    "       cala-pack [options] --from-archive FILE";
 static const char example[] =
     "example:\n"
     "  cala-pack -C /srv/mc . | cala-s3put -c hetzner mc/today.tar.zst";
@@ -39,7 +40,8 @@ enum { PTEROIGNORE_MAX = 1 << 20 };
 struct args {
 	struct front *front;
 	struct match *match;
-	const char *format, *level, *dir, *list, *output, *profile, *report;
+	const char *format, *level, *dir, *list, *archive, *output, *profile,
+	    *report;
 	uint64_t jobs, limit_read, limit_write, memory, expect, report_fd;
 	bool pteroignore, one_fs, nul, index, trailer, strict, xattrs,
 	    allow_empty, dry_run, idle;
@@ -54,7 +56,7 @@ struct run {
 	struct args *a;
 	struct log *log;
 	struct reader *reader;
-	struct source *list;
+	struct source *in;              /* of -T or --from-archive */
 	struct sink *fd, *slow;         /* slow: fd with a limit, or NULL */
 	struct writer *writer;
 	struct afile file;              /* of -o */
@@ -111,6 +113,25 @@ set_format(struct args *a, struct err *e)
 	return 0;
 }
 
+/* An archive is taken as it is: what chooses among files has no say. */
+static int
+check_archive(const struct args *a, struct err *e)
+{
+	if (a->paths.n > 0 || a->list != NULL)
+		return err_set(e, CALA_USAGE, "--from-archive: no directories "
+		    "or names besides");
+	if (match_count(a->match) > 0 || a->one_fs || !a->xattrs ||
+	    a->limit_read > 0)
+		return err_set(e, CALA_USAGE, "--from-archive takes all of an "
+		    "archive: no --exclude, --one-file-system, --no-xattrs "
+		    "or --limit-read");
+	/* a stream can't be asked for the first name's bytes once more */
+	if (a->profile != NULL && strcmp(a->profile, "full") != 0)
+		return err_set(e, CALA_USAGE, "--from-archive: hard links of "
+		    "an archive can't become copies (--profile)");
+	return 0;
+}
+
 /* What the options mean together. */
 static int
 decide(struct args *a, int argc, char **argv, struct err *e)
@@ -118,7 +139,9 @@ decide(struct args *a, int argc, char **argv, struct err *e)
 	struct archive_write *how = &a->how;
 	bool zst;
 
-	if (a->paths.n == 0 && a->list == NULL)
+	if (a->archive != NULL && check_archive(a, e) == -1)
+		return -1;
+	if (a->paths.n == 0 && a->list == NULL && a->archive == NULL)
 		return err_set(e, CALA_USAGE,
 		    "nothing to pack: name a directory");
 	if (set_format(a, e) == -1)
@@ -291,6 +314,33 @@ open_output(struct run *r, struct err *e)
 	return fd;
 }
 
+/* FILE of an option; "-" is standard input. */
+static int
+open_input(struct run *r, const char *file, struct err *e)
+{
+	int fd = STDIN_FILENO;
+
+	if (strcmp(file, "-") != 0 && (fd = open(file,
+	    O_RDONLY | O_CLOEXEC)) == -1)
+		return err_sys(e, "open %s", str_q(file));
+	if (fd == STDIN_FILENO && isatty(fd))
+		return err_set(e, CALA_USAGE, "standard input is a terminal");
+	r->in = source_fd(fd, fd != STDIN_FILENO, file, e);
+	return r->in == NULL ? -1 : 0;
+}
+
+static int
+open_archive(struct run *r, struct err *e)
+{
+	struct archive_read how = { .jobs = r->a->how.jobs,
+	    .memory = r->a->memory, .spool_dir = r->a->how.tmp_dir };
+
+	if (open_input(r, r->a->archive, e) == -1)
+		return -1;
+	r->reader = archive_reader(r->in, &how, r->log, e);
+	return r->reader == NULL ? -1 : 0;
+}
+
 static int
 open_reader(struct run *r, int out, struct err *e)
 {
@@ -300,17 +350,12 @@ open_reader(struct run *r, int out, struct err *e)
 	    .copies = a->how.wings || a->how.format == ARCHIVE_ZIP ||
 	    a->how.format == ARCHIVE_7Z };
 	struct stat st;
-	int fd = STDIN_FILENO;
 
-	if (a->list != NULL) {
-		if (strcmp(a->list, "-") != 0 && (fd = open(a->list,
-		    O_RDONLY | O_CLOEXEC)) == -1)
-			return err_sys(e, "open %s", str_q(a->list));
-		r->list = source_fd(fd, fd != STDIN_FILENO, a->list, e);
-		if (r->list == NULL)
-			return -1;
-	}
-	how.list = r->list;
+	if (a->archive != NULL)
+		return open_archive(r, e);
+	if (a->list != NULL && open_input(r, a->list, e) == -1)
+		return -1;
+	how.list = r->in;
 	how.walk.match = a->match;
 	how.walk.one_file_system = a->one_fs;
 	how.walk.xattrs = a->xattrs;
@@ -321,6 +366,25 @@ open_reader(struct run *r, int out, struct err *e)
 	}
 	r->reader = roots_reader(&how, r->log, e);
 	return r->reader == NULL ? -1 : 0;
+}
+
+/*
+ * All was read.  An archive that lacks something must not become one that says
+ * it is whole.
+ */
+static void
+look_back(struct run *r)
+{
+	struct archive_facts f;
+
+	if (r->a->archive == NULL) {
+		roots_facts(r->reader, &r->facts);
+		return;
+	}
+	archive_reader_facts(r->reader, &f);
+	if (f.partial)
+		log_warn(r->log, "%s: was partial when it was made "
+		    "(warnings: %ju)", str_q(r->a->archive), (uintmax_t)f.warnings);
 }
 
 /*
@@ -379,7 +443,7 @@ list_all(struct run *r, struct err *e)
 	buf_fini(&b);
 	if (got == -1)
 		return -1;
-	roots_facts(r->reader, &r->facts);
+	look_back(r);
 	return check_empty(r, e);
 }
 
@@ -392,7 +456,7 @@ pack(struct run *r, struct err *e)
 	if ((r->writer = archive_writer(out, &r->a->how, r->log, e)) == NULL ||
 	    pump(r->reader, r->writer, &r->tally, e) == -1)
 		return -1;
-	roots_facts(r->reader, &r->facts);
+	look_back(r);
 	sum = archive_writer_sum(r->writer);
 	r->entries = sum->entries;
 	r->files = sum->files;
@@ -488,7 +552,7 @@ out:
 	sink_free(r.fd);
 	afile_abort(&r.file);
 	reader_close(r.reader);
-	source_close(r.list);
+	source_close(r.in);
 	return ret;
 }
 
@@ -535,6 +599,8 @@ main(int argc, char **argv)
 		{ OPT_STR, 'T', "files-from", "FILE",
 		    "also the names in FILE (- for standard input), a line "
 		    "each", &a.list, NULL },
+		{ OPT_STR, 0, "from-archive", "FILE", "pack the entries of an "
+		    "archive (- for standard input)", &a.archive, NULL },
 		{ OPT_FLAG, '0', "null", NULL, "names end in NUL, in -T and "
 		    "for -n", &a.nul, NULL },
 		{ OPT_FLAG, 0, "index", NULL, "let tar.zst and tar.gz be read "

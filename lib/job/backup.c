@@ -117,42 +117,18 @@ add_line(void *ctx, const char *pattern)
 	return buf_chr(b, '\n');
 }
 
-/*
- * What the packer makes.  s3 has the panel's own key: compression names an
- * archive format all the same ("none" is plain tar).
- */
-static const char *
-archive_format(const struct run *r)
-{
-	enum archive_format f = ARCHIVE_TAR;
-	const char *s;
-
-	if (strcmp(conf_disk(r->cfg), "s3") != 0)
-		return tuning(r, "archive-format", false);
-	s = conf_get(r->cfg, "compression");
-	if (s != NULL && strcmp(s, "none") != 0 && archive_word(s, &f) == -1)
-		return NULL;
-	return archive_info[f].ext;
-}
-
 static void
 pack_args(const struct run *r, uint64_t expect, struct args *a)
 {
 	static const char *const keys[] = { "limit-read", "memory", "jobs",
 	    NULL };
-	const char *format = archive_format(r);
-	const char *level = tuning(r, "compression-level", false);
 	const char *profile = tuning(r, "profile", false);
 
 	args_tool(r->env, a, "cala-pack");
 	args_limits(r->env, r->cfg, a, keys);
 	if (profile != NULL)
 		args_fmt(a, "--profile=%s", profile);
-	if (format != NULL)
-		args_fmt(a, "--format=%s", format);
-	/* What can't be compressed takes no level. */
-	if (level != NULL && (format == NULL || strcmp(format, "tar") != 0))
-		args_fmt(a, "--level=%s", level);
+	args_form(r->cfg, a);
 	each_ignore(r, add_exclude, a);
 	if (r->how->allow_empty)
 		args_add(a, "--allow-empty");

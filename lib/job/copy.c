@@ -1,6 +1,7 @@
 /*
  * copy: a backup from one configuration into another, under the same UUID,
- * without a detour over the disk: the driver's get into the other one's put.
+ * without a detour over the disk: the driver's get into the other one's put;
+ * from a store of trees into one of archives through cala-pack.
  *
  * The source is compared with its own record while it is read, and the copy is
  * committed only on our go, which follows the reader's exit.
@@ -140,13 +141,28 @@ put_args(const struct copy *c, int commit, struct args *a)
 	args_fmt(a, "--facts=%s", c->facts);
 }
 
+static void
+pack_args(const struct copy *c, struct args *a)
+{
+	static const char *const keys[] = { "memory", "jobs", NULL };
+
+	args_tool(c->env, a, "cala-pack");
+	args_limits(c->env, c->to, a, keys);
+	args_form(c->to, a);
+	args_add(a, "--no-progress");
+	args_add(a, "--from-archive=-");
+	args_add(a, "--allow-empty");
+}
+
 static int
 transfer(const struct copy *c, struct buf *out, struct err *e)
 {
 	static const char *const keys[] = { "limit-read", "memory", "jobs",
 	    NULL };
-	struct args a[2] = { { NULL, 0, false }, { NULL, 0, false } };
+	struct args a[3] = { { NULL, 0, false }, { NULL, 0, false },
+	    { NULL, 0, false } };
 	int commit[2], code;
+	size_t n = 1, i;
 
 	if (pipe2(commit, O_CLOEXEC) == -1)
 		return err_sys(e, "pipe");
@@ -154,11 +170,14 @@ transfer(const struct copy *c, struct buf *out, struct err *e)
 	args_limits(c->env, NULL, &a[0], keys);
 	if (c->source.raw)
 		args_add(&a[0], "--raw");
-	put_args(c, commit[0], &a[1]);
-	args_progress(c->env, &a[1]);
-	code = tool_pipe(c->env, a, 2, commit, c->lock.fd, out, e);
-	args_free(&a[0]);
-	args_free(&a[1]);
+	/* a copy shall be what a backup there would be, with its index */
+	else if (c->dest.raw)
+		pack_args(c, &a[n++]);
+	put_args(c, commit[0], &a[n]);
+	args_progress(c->env, &a[n++]);
+	code = tool_pipe(c->env, a, n, commit, c->lock.fd, out, e);
+	for (i = 0; i < n; i++)
+		args_free(&a[i]);
 	return code;
 }
 

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "archive/archive.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/file.h"
@@ -174,6 +175,37 @@ args_limits(const struct job_env *env, const struct conf_section *cfg,
 		    strcmp(v, "0") != 0)
 			args_fmt(a, "--%s=%s", *keys, v);
 	}
+}
+
+/*
+ * What the packer makes.  s3 has the panel's own key: compression names an
+ * archive format all the same ("none" is plain tar).
+ */
+static const char *
+format_of(const struct conf_section *cfg)
+{
+	enum archive_format f = ARCHIVE_TAR;
+	const char *s;
+
+	if (strcmp(conf_disk(cfg), "s3") != 0)
+		return conf_get(cfg, "archive-format");
+	s = conf_get(cfg, "compression");
+	if (s != NULL && strcmp(s, "none") != 0 && archive_word(s, &f) == -1)
+		return NULL;
+	return archive_info[f].ext;
+}
+
+void
+args_form(const struct conf_section *cfg, struct args *a)
+{
+	const char *format = format_of(cfg);
+	const char *level = conf_get(cfg, "compression-level");
+
+	if (format != NULL)
+		args_fmt(a, "--format=%s", format);
+	/* What can't be compressed takes no level. */
+	if (level != NULL && (format == NULL || strcmp(format, "tar") != 0))
+		args_fmt(a, "--level=%s", level);
 }
 
 void

@@ -52,6 +52,12 @@ void args_limits(const struct job_env *, const struct conf_section *,
 void args_progress(const struct job_env *, struct args *);
 
 /*
+ * args_form(cfg, a): --format and --level of archives in a configuration
+ * that keeps them.
+ */
+void args_form(const struct conf_section *, struct args *);
+
+/*
  * tool_run(env, a, lock, e): run it with our stdout; lock (-1: none) is
  * inherited.  Its exit status, or -1 with err (could not start, stopped).
  * tool_read(env, a, lock, out, e): the same, its output (at most out->max

@@ -347,3 +347,56 @@ line"
 		esac
 	done
 }
+
+@test "--from-archive: another archive's entries, in any format, with the proof" {
+	mkdir src/d
+	echo a >src/a
+	ln src/a src/h
+	ln -s a src/l
+	touch -d @1.5 src/d
+	head -c 300000 /dev/urandom >src/d/big
+	truncate -s 5M src/sparse
+	cala-pack -C src . >one
+	# the same entries are the same bytes, whatever they came in
+	for f in tar tar.gz tar.xz tar.zst; do
+		cala-pack -f "$f" -C src . | cala-pack --from-archive - | cmp - one
+	done
+	tar cf - --sort=name -C src . >foreign
+	cala-pack --from-archive foreign -o two --report rep
+	jq -e '.files == 5 and .ok' rep
+	mkdir back
+	cala-unpack -C back <two
+	diff -r --no-dereference src back
+	[ back/a -ef back/h ]
+	[ "$(cala-pack --from-archive one -n | sort)" = \
+		"$(cala-pack -C src . -n | sort)" ]
+}
+
+@test "--from-archive: what was cut, damaged or partial does not become whole" {
+	head -c 300000 /dev/urandom >src/big
+	cala-pack -C src . >one
+	head -c 200000 one >cut
+	run bash -c 'cala-pack --from-archive cut >out'
+	[ "$status" -eq 4 ]
+	run zstd -tq out
+	[ "$status" -ne 0 ]
+	cp one flip
+	printf XX | dd of=flip bs=1 seek=100000 conv=notrunc status=none
+	run bash -c 'cala-pack --from-archive flip >out'
+	[ "$status" -eq 14 ]
+	echo no archive >text
+	run bash -c 'cala-pack --from-archive text >out'
+	[ "$status" -eq 14 ]
+	run bash -c 'cala-pack -C src -T <(echo big; echo absent) >part'
+	[ "$status" -eq 3 ]
+	run --separate-stderr bash -c 'cala-pack --from-archive part >again'
+	[ "$status" -eq 3 ]
+	[[ $stderr == *'was partial'* ]]
+	run bash -c 'cala-pack --from-archive again >/dev/null'
+	[ "$status" -eq 3 ]
+	for bad in . '-T x' '-e x' -x --no-xattrs '--profile wings'; do
+		# shellcheck disable=SC2086
+		run cala-pack --from-archive one $bad
+		[ "$status" -eq 2 ]
+	done
+}

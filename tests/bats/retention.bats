@@ -181,7 +181,7 @@ left() {
 }
 
 @test "copy: from a store of trees; partial stays partial; damage is not copied" {
-	sed -i 's/^disk = local/&\narchive-format = tar/' cala.conf
+	sed -i -E 's/^disk = (local|toy)$/&\narchive-format = tar/' cala.conf
 	id=$(cala backup survival -c dirs)
 	cala copy survival "$id" -c dirs --to local
 	[ "$(cala cat survival "$id" file -c local)" = hello ]
@@ -195,4 +195,20 @@ left() {
 	[ "$status" -eq 14 ]
 	[ ! -e "toys/$id.tar" ]
 	[ -z "$(ls -A run | grep -v '\.lock$')" ]
+}
+
+@test "copy: trees become archives with an index, as a backup there has one" {
+	id=$(cala backup survival -c dirs)
+	cala copy survival "$id" -c dirs --to local
+	cala verify survival "$id" -c local
+	grep -aq CALAIDX1 "keep/$id.tar.zst"
+	mkdir back
+	cala-unpack -C back <"keep/$id.tar.zst"
+	diff -r --no-dereference srv back
+	# What the source itself calls damaged is no copy.
+	id=$(cala backup survival -c dirs)
+	printf X | dd of="dirs/$id.tar" bs=1 seek=1600 conv=notrunc status=none
+	run cala copy survival "$id" -c dirs --to local
+	[ "$status" -eq 14 ]
+	[ ! -e "keep/$id.tar.zst" ]
 }
