@@ -490,6 +490,7 @@ report(const struct run *r, const struct err *bad, struct err *e)
 	jw_u64(&out.j, "stored", r->stored);
 	jw_u64(&out.j, "changed", r->facts.changed);
 	jw_u64(&out.j, "excluded", r->facts.excluded);
+	jw_u64(&out.j, "sockets", r->facts.sockets);
 	front_report_warnings(&out, r->log);
 	jw_open(&out.j, "ignored", '[');
 	for (i = 0; i < match_count(a->match); i++)

@@ -76,6 +76,7 @@ before(void *arg, const struct ddup_sum *sum, struct err *e)
 	if (p->walk != NULL) {
 		fs_reader_facts(p->walk, &walked);
 		rec->changed = walked.changed;
+		rec->sockets = walked.sockets;
 	}
 	rec->has_size = rec->has_files = rec->has_stored = true;
 	rec->size = sum->size;

@@ -3,8 +3,8 @@
  * record.
  *
  * {"v":1,"type":"summary","ok":true,"code":0,"files":…,"entries":…,"size":…,
- *  "stored":…,"changed":…,"excluded":…,"warnings_count":…,"warnings":[…],
- *  "ignored":[…]}
+ *  "stored":…,"changed":…,"excluded":…,"sockets":…,"warnings_count":…,
+ *  "warnings":[…],"ignored":[…]}
  *
  * The file comes from another process: every member is checked, none is
  * trusted to be there.
@@ -82,6 +82,7 @@ merge(const json_t *o, struct record *r, struct err *e)
 	if (count(o, "files", &r->files, &r->has_files, e) == -1 ||
 	    count(o, "size", &r->size, &r->has_size, e) == -1 ||
 	    count(o, "changed", &r->changed, NULL, e) == -1 ||
+	    count(o, "sockets", &r->sockets, NULL, e) == -1 ||
 	    count(o, "warnings_count", &r->warnings_count, NULL, e) == -1 ||
 	    list(o, "warnings", &r->warnings, &r->nwarnings, RECORD_WARNINGS,
 	    e) == -1 ||

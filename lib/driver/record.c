@@ -13,8 +13,8 @@
 static const char *const known[] = {
 	"v", "uuid", "server", "name", "group", "locked", "created",
 	"completed", "disk", "configuration", "size", "files", "stored",
-	"checksum", "ignored", "complete", "changed", "warnings_count",
-	"warnings", "host", "version", "foreign",
+	"checksum", "ignored", "complete", "changed", "sockets",
+	"warnings_count", "warnings", "host", "version", "foreign",
 	"unverified", NULL
 };
 
@@ -161,6 +161,8 @@ put_all(const struct record *r, struct buf *b, size_t nwarnings)
 		jw_bool(&j, "complete", r->complete);
 	if (own || r->changed > 0)
 		jw_u64(&j, "changed", r->changed);
+	if (r->sockets > 0)
+		jw_u64(&j, "sockets", r->sockets);
 	if (own || r->warnings_count > 0)
 		jw_u64(&j, "warnings_count", r->warnings_count);
 	if (own || nwarnings > 0)
@@ -415,6 +417,7 @@ get_all(struct get *g, struct record *r)
 	get_list(g, "ignored", &r->ignored, &r->nignored, RECORD_IGNORED);
 	get_bool(g, "complete", &r->complete);
 	get_count(g, "changed", &r->changed);
+	get_count(g, "sockets", &r->sockets);
 	get_count(g, "warnings_count", &r->warnings_count);
 	get_list(g, "warnings", &r->warnings, &r->nwarnings,
 	    RECORD_WARNINGS);

@@ -50,6 +50,7 @@ struct record {
 	size_t nignored;
 	bool complete;                  /* false: some source was unreadable */
 	uint64_t changed;               /* files that changed while read */
+	uint64_t sockets;               /* left out */
 	uint64_t warnings_count;
 	char **warnings;                /* the first RECORD_WARNINGS of them */
 	size_t nwarnings;

@@ -40,6 +40,7 @@ struct fs_walk {
 struct fs_walked {
 	uint64_t changed;       /* grown or rewritten while read */
 	uint64_t excluded;      /* by the rules */
+	uint64_t sockets;       /* left out: they hold nothing */
 };
 
 /*
@@ -48,7 +49,7 @@ struct fs_walked {
  * directory yields that one entry (under prefix or its last component).  Files
  * are padded or cut to the announced size; unreadable, vanished and shrunk ones
  * are warnings.  Hard links: the first name in order is the file, later ones
- * ENTRY_HARDLINK.  Sockets are left out, with a step message.  bare: no file is
+ * ENTRY_HARDLINK.  Sockets are left out and counted; one step message says so.  bare: no file is
  * opened, next() gives no content, no xattrs, no map of holes.
  */
 struct reader *fs_reader(int, const char *, const struct fs_walk *,

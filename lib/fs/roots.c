@@ -217,6 +217,7 @@ roots_next(struct reader *reader, const struct entry **en,
 			fs_reader_facts(r->now, &f);
 			r->facts.changed += f.changed;
 			r->facts.excluded += f.excluded;
+			r->facts.sockets += f.sockets;
 			reader_close(r->now);
 			r->now = NULL;
 			continue;

@@ -397,7 +397,11 @@ give_item(struct walk *w, struct wdir *d, struct item *it,
 		return 0;
 	}
 	if (it->kind == ENTRY_SOCKET) {
-		log_step(w->log, "%s: a socket; left out", str_q(path));
+		if (w->facts.sockets++ == 0)
+			log_step(w->log, "%s: a socket; sockets hold nothing "
+			    "and are left out", str_q(path));
+		else
+			log_file(w->log, "%s: a socket", str_q(path));
 		return 0;
 	}
 	lost_xattrs(w, path, it->xattr_why);

@@ -72,6 +72,7 @@ write_facts(const struct copy *c, const struct record *r, struct err *e)
 	if (r->has_size)
 		jw_u64(&j, "size", r->size);
 	jw_u64(&j, "changed", r->changed);
+	jw_u64(&j, "sockets", r->sockets);
 	jw_u64(&j, "warnings_count", warnings);
 	if (warnings > 0 && r->nwarnings == 0)
 		texts(&j, "warnings", &one, 1);

@@ -400,3 +400,25 @@ line"
 		[ "$status" -eq 2 ]
 	done
 }
+
+@test "sockets are left out, counted and said once at -v: no warning" {
+	need python3
+	echo a >src/a
+	for n in 1 2 3; do
+		python3 -c 'import socket, sys
+socket.socket(socket.AF_UNIX).bind(sys.argv[1])' src/s$n
+	done
+	run --separate-stderr bash -c \
+		'cala-pack -v --report rep -C src . | tar --zstd -t'
+	[ "$status" -eq 0 ]
+	[ "$output" = "$(printf './\na')" ]
+	[ "$(grep -c socket <<<"$stderr")" -eq 1 ]
+	jq -e '.sockets == 3 and .warnings_count == 0' rep
+	mkdir keep
+	printf '[configuration "c"]\ndisk = local\nbackup-directory = %s\n' \
+		"$PWD/keep" >conf
+	chmod 600 conf
+	cala-pack --report facts -C src . | cala-local put --config-file conf \
+		-c c -s 9d8f2b6c-6a53-4a43-b6dd-0d3b8b1c9a11 --facts facts >rec
+	jq -e '.sockets == 3 and .complete' rec
+}
