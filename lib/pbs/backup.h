@@ -34,7 +34,8 @@ enum {
  * CALA_LOCKED (somebody writes to the group), CALA_EXISTS (a snapshot of that
  * time or a later one is there), CALA_MAINTENANCE, ...  An unsuccessful start
  * may leave an empty group of ours behind (pbs.md §4.2).
- * pbs_backup_free: closes; aborts what was not finished; NULL is fine.
+ * pbs_backup_free: closes; aborts what was not finished; NULL is fine.  What is
+ * under way ends with CALA_NET; no other thread may be inside a call by then.
  */
 struct pbs_backup *pbs_backup_start(const struct pbs_target *,
     const struct pbs_snap *, struct log *, struct err *);

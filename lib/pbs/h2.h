@@ -77,7 +77,7 @@ struct h2_how {
  * h2_start(tls, how, log, e): take the connection over (it is freed with the
  * session, and on failure) and start the thread.  NULL on failure.
  * h2_free: ends what is under way ("closed"), says goodbye, joins; NULL is
- * fine.
+ * fine.  No other thread may be inside a call of it by then.
  */
 struct h2 *h2_start(struct tls *, const struct h2_how *, struct log *,
     struct err *);

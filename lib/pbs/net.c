@@ -26,10 +26,10 @@ enum {
 	HEAD_MAX = 8 << 10,
 	/*
 	 * A peer that is gone is noticed after some minutes, a server that
-	 * only works long is not: the kernel answers for it.
+	 * only works long is not: the kernel answers for it.  No
+	 * TCP_USER_TIMEOUT: it would end what waits for a slow reader, too.
 	 */
-	KEEP_IDLE = 60, KEEP_EVERY = 15, KEEP_COUNT = 8,
-	GONE_MS = 180 * 1000
+	KEEP_IDLE = 60, KEEP_EVERY = 15, KEEP_COUNT = 8
 };
 
 int
@@ -63,7 +63,6 @@ options(int fd)
 		{ IPPROTO_TCP, TCP_KEEPIDLE, KEEP_IDLE },
 		{ IPPROTO_TCP, TCP_KEEPINTVL, KEEP_EVERY },
 		{ IPPROTO_TCP, TCP_KEEPCNT, KEEP_COUNT },
-		{ IPPROTO_TCP, TCP_USER_TIMEOUT, GONE_MS },
 	};
 	size_t i;
 

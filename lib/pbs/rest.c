@@ -409,6 +409,7 @@ outcome(struct wire *w, CURLcode n, const char *text, bool *again)
 {
 	const struct tls_check *c = &w->h->check;
 	bool get = strcmp(w->call->method, "GET") == 0;
+	long proxy = 0;
 
 	*again = false;
 	if (w->failed)
@@ -421,8 +422,12 @@ outcome(struct wire *w, CURLcode n, const char *text, bool *again)
 		    w->status / 100 == 5;
 		return -1;
 	}
+	(void)curl_easy_getinfo(w->h->c, CURLINFO_HTTP_CONNECTCODE, &proxy);
 	if (c->seen && (c->wrong || *c->why != '\0')) {
 		(void)tls_distrust(c, w->e);
+	} else if (proxy >= 300) {
+		err_set(w->e, proxy == 407 ? CALA_AUTH : CALA_NET,
+		    "the proxy said %ld", proxy);
 	} else {
 		err_set(w->e, CALA_NET, "%s", w->late ? "no answer in time" :
 		    *text != '\0' ? str_q(text) : curl_easy_strerror(n));

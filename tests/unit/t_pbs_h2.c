@@ -11,8 +11,10 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/pool.h"
+#include "base/rate.h"
 #include "base/secret.h"
 #include "base/stop.h"
+#include "base/when.h"
 #include "pbs/h2.h"
 #include "pbs/session.h"
 #include "pbs/target.h"
@@ -38,6 +40,8 @@ serve(void *arg)
 	return NULL;
 }
 
+static struct rate *limit;
+
 static struct wired
 wire(uint64_t in_flight, unsigned stall)
 {
@@ -45,7 +49,7 @@ wire(uint64_t in_flight, unsigned stall)
 	struct pbs_target t = { .host = "127.0.0.1", .port = peer.port,
 	    .pinned = true, .datastore = "store1", .token_id = "a@b!c",
 	    .token_secret = &secret, .in_flight = in_flight,
-	    .stall = stall };
+	    .stall = stall, .rate = limit };
 	struct err e = ERR_INIT;
 	struct wired w;
 
@@ -240,6 +244,41 @@ callbacks(void **state)
 	pthread_mutex_unlock(&mu);
 	assert_int_equal(nfailed, 0);
 	unwire(&w);
+}
+
+/* So many bytes a second in each direction, and all of them. */
+static void
+limited(void **state)
+{
+	struct h2_req up = { .method = "POST", .path = "/sink" };
+	struct h2_req down = { .method = "GET", .path = "/give?1000000" };
+	struct iovec v = { bytes, 1000000 };
+	struct err e = ERR_INIT;
+	struct wired w;
+	struct buf b;
+	double start;
+
+	(void)state;
+	assert_non_null(limit = rate_new(4000000, &e));
+	w = wire(0, 0);
+	buf_init(&b, 1000000);
+	up.body = &v;
+	up.nbody = 1;
+	up.answer = down.answer = &b;
+	start = when_mono();
+	assert_ok(h2_call(w.h, &up, &e), &e);
+	assert_string_equal(b.p, "{\"data\":1000000}");
+	/* a moment of it may have been saved up before */
+	assert_true(when_mono() - start > 0.15);
+	buf_reset(&b);
+	start = when_mono();
+	assert_ok(h2_call(w.h, &down, &e), &e);
+	assert_int_equal(b.len, 1000000);
+	assert_true(when_mono() - start > 0.15);
+	buf_fini(&b);
+	unwire(&w);
+	rate_free(limit);
+	limit = NULL;
 }
 
 /* No more than the limit is under way, but one request always is. */
@@ -519,7 +558,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sizes), cmocka_unit_test(threads),
 		cmocka_unit_test(narrow), cmocka_unit_test(callbacks),
-		cmocka_unit_test(bounded), cmocka_unit_test(refused),
+		cmocka_unit_test(limited), cmocka_unit_test(bounded),
+		cmocka_unit_test(refused),
 		cmocka_unit_test(too_much), cmocka_unit_test(short_of),
 		cmocka_unit_test(cut), cmocka_unit_test(goaway),
 		cmocka_unit_test(junk), cmocka_unit_test(abandoned),

@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,10 +11,11 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/secret.h"
-#include "base/when.h"
+#include "base/stop.h"
 #include "pbs/answer.h"
 #include "pbs/crypt.h"
 #include "pbs/h2.h"
+#include "pbs/rest.h"
 #include "pbs/session.h"
 #include "pbs/target.h"
 #include "pbs/tls.h"
@@ -30,6 +32,17 @@ serve(void *arg)
 {
 	(void)arg;
 	peer_one(&peer);
+	return NULL;
+}
+
+/* Until somebody got an answer. */
+static void *
+serve_all(void *arg)
+{
+	(void)arg;
+	do
+		peer_one(&peer);
+	while (strstr(peer.head, "\r\n\r\n") == NULL);
 	return NULL;
 }
 
@@ -462,6 +475,35 @@ unreachable(void **state)
 	close(fd);
 }
 
+/* Asked to stop, nothing is begun and nothing is waited for. */
+static void
+stopped(void **state)
+{
+	struct pbs_target t = target();
+	struct err e = ERR_INIT;
+	struct pbs_rest *r = pbs_rest_new(&t, &logger, &e);
+	pthread_t thread;
+
+	(void)state;
+	assert_non_null(r);
+	stop_set(SIGINT);
+	assert_int_equal(pbs_ping(r, &e), -1);
+	assert_int_equal(e.code, CALA_SIGNAL + SIGINT);
+	assert_null(pbs_session(&t, "backup", &snap, &logger, &e));
+	assert_int_equal(e.code, CALA_SIGNAL + SIGINT);
+	/* but for what tidies up */
+	peer.hello = "HTTP/1.1 200 OK\r\ncontent-length: 22\r\n\r\n"
+	    "{\"data\":{\"pong\":true}}";
+	/* what was given up may still wait in the listener's queue */
+	assert_int_equal(pthread_create(&thread, NULL, serve_all, NULL), 0);
+	pbs_rest_last_words(r, true);
+	assert_ok(pbs_ping(r, &e), &e);
+	stop_set(0);
+	pbs_rest_free(r);
+	pthread_join(thread, NULL);
+	peer.hello = NULL;
+}
+
 static int
 begin(void **state)
 {
@@ -472,6 +514,7 @@ begin(void **state)
 	if (fd == -1)
 		return -1;
 	close(fd);
+	signal(SIGPIPE, SIG_IGN);       /* the peer's */
 	log_init(&logger, NULL, "t");
 	peer_open(&peer, "localhost", pem);
 	return secret_set(&secret, "se cret%", 8, &e);
@@ -497,7 +540,7 @@ main(void)
 		cmocka_unit_test(heads), cmocka_unit_test(pinned),
 		cmocka_unit_test(trusted), cmocka_unit_test(other_name),
 		cmocka_unit_test(refusals), cmocka_unit_test(byte_by_byte),
-		cmocka_unit_test(unreachable),
+		cmocka_unit_test(unreachable), cmocka_unit_test(stopped),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);
