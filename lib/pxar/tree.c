@@ -49,6 +49,7 @@ struct ptree {
 	/* the directory looked into last: one is asked for many names */
 	struct table table;
 	uint64_t table_end;
+	bool has_payload;       /* its beginning was looked at */
 };
 
 static int
@@ -396,6 +397,28 @@ follow(struct ptree *t, uint64_t pos, const char *path, struct err *e)
 	    bad(t, e, "a hard link to no file");
 }
 
+/*
+ * Before the first content, and not before: who only lists needs nothing of the
+ * payload, which may be far away.
+ */
+static int
+payload(struct ptree *t, struct err *e)
+{
+	unsigned char h[PXAR_HEAD];
+
+	if (!t->split || t->payload == NULL || t->has_payload)
+		return 0;
+	if (t->payload->size < sizeof(h))
+		memset(h, 0, sizeof(h));
+	else if (ranged_read(t->payload, h, sizeof(h), 0, e) == -1)
+		return -1;
+	if (get_le64(h) != PXAR_PAYLOAD_START || get_le64(h + 8) != PXAR_HEAD)
+		return decode_bad(e, &t->body_pay, "payload: not a payload "
+		    "stream");
+	t->has_payload = true;
+	return 0;
+}
+
 static struct content *
 p_open(struct tree *tr, const char *path, uint64_t off, uint64_t len,
     struct err *e)
@@ -404,7 +427,8 @@ p_open(struct tree *tr, const char *path, uint64_t off, uint64_t len,
 	struct node nd;
 	struct in *pay = t->payload == NULL ? NULL : &t->body_pay;
 
-	if (find(t, path, &nd, e) == -1 || (t->f.en.type == ENTRY_HARDLINK &&
+	if (payload(t, e) == -1 || find(t, path, &nd, e) == -1 ||
+	    (t->f.en.type == ENTRY_HARDLINK &&
 	    follow(t, nd.pos, path, e) == -1))
 		return NULL;
 	if (t->f.en.type != ENTRY_FILE) {
@@ -562,7 +586,6 @@ pxar_tree(struct ranged *meta, struct ranged *payload,
 	static const struct tree_ops ops = { p_list, p_stat, p_open, p_reader,
 	    p_close };
 	struct ptree *t = calloc(1, sizeof(*t));
-	uint64_t type, size;
 
 	if (t == NULL) {
 		err_oom(e);
@@ -583,15 +606,8 @@ pxar_tree(struct ranged *meta, struct ranged *payload,
 	    in_ranged(&t->body_pay, payload, AHEAD_BODY, e) == -1) ||
 	    decode_version(&t->in, &t->split, e) == -1)
 		goto fail;
-	if (t->split) {
+	if (t->split)
 		t->in.ahead = AHEAD_SPLIT;
-		if (payload != NULL && (decode_head(&t->body_pay, &type, &size,
-		    e) != 1 || type != PXAR_PAYLOAD_START || size != 0)) {
-			decode_bad(e, &t->body_pay, "payload: not a payload "
-			    "stream");
-			goto fail;
-		}
-	}
 	return &t->t;
 fail:
 	p_close(&t->t);
