@@ -346,9 +346,9 @@ pbsdisk_manifest(struct pbs_disk *d, const struct pbs_shot *s,
 	buf_fini(&b);
 	if (ret == 0 && (strcmp(m->type, "host") != 0 ||
 	    strcmp(m->id, s->id) != 0 || m->time != s->time)) {
-		pbs_manifest_fini(m);
 		ret = err_set(e, CALA_INTEGRITY, "its manifest is that of "
 		    "%s/%s/%" PRId64, str_q(m->type), str_q(m->id), m->time);
+		pbs_manifest_fini(m);
 	}
 	return ret;
 }
