@@ -18,6 +18,7 @@
 #include "base/hash.h"
 #include "base/str.h"
 #include "ddup/folder.h"
+#include "ddup/loose.h"
 
 enum { FIRST = 16 << 10 };
 
@@ -390,6 +391,8 @@ ddup_store(struct ddup *r, uint32_t ref, enum ddup_code code, const void *p,
 	chunk_path(hash, path);
 	snprintf(tmp, sizeof(tmp), "%.*s.tmp.cala.%ld.%" PRIu64, 66, path,
 	    (long)getpid(), ++r->temps);
+	if (loose_begin(r, e) == -1)
+		return -1;
 	if ((fd = folder_create(r, hash, tmp + LEAF, &dir)) == -1) {
 		err_sys(e, "create chunk %s", tmp);
 		goto out;
@@ -406,7 +409,7 @@ ddup_store(struct ddup *r, uint32_t ref, enum ddup_code code, const void *p,
 		(void)unlinkat(dir, tmp + LEAF, 0);
 		goto out;
 	}
-	mark(r, ref, 0, INDEX_PENDING);
+	mark(r, ref, INDEX_MADE, INDEX_PENDING);
 	r->new_chunks++;
 	r->new_bytes += n + 1;
 out:

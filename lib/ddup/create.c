@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 
 #include "base/err.h"
 #include "base/hash.h"
@@ -22,7 +23,7 @@ _Static_assert((int)DDUP_NONE == (int)SQUEEZE_RAW &&
     (int)DDUP_BROTLI == (int)SQUEEZE_BROTLI, "codes are handed on as they are");
 _Static_assert((int)DDUP_HASH == (int)BLAKE2B_LEN, "a chunk's name");
 
-enum { OPS = 8192, HITS = 64 };
+enum { OPS = 8192, HITS = 64, DOUBT = 3600 };
 
 /*
  * What was put or left, waiting for its turn: an entry goes to the draft when
@@ -633,6 +634,30 @@ largest(const struct create *c)
 	return cut.max;
 }
 
+unsigned
+ddup_doubt(int fd)
+{
+	/* statfs(2): of others, and those whose server may be anywhere */
+	static const uint32_t far[] = {
+		0x6969 /* NFS */, 0x517B /* SMB */, 0xFE534D42 /* SMB 2 */,
+		0xFF534D42 /* CIFS */, 0x65735546 /* FUSE */,
+		0x01021997 /* 9P */, 0x00C36400 /* Ceph */,
+		0x5346414F /* AFS */, 0x6B414653 /* kAFS */,
+		0x0BD00BD0 /* Lustre */, 0x19830326 /* BeeGFS */,
+		0x01161970 /* GFS2 */, 0x564C /* NCP */,
+		0x73757245 /* Coda */, 0x7461636F /* OCFS2 */
+	};
+	struct statfs fs;
+	size_t i;
+
+	if (fstatfs(fd, &fs) == -1)
+		return DOUBT;
+	for (i = 0; i < sizeof(far) / sizeof(*far); i++)
+		if ((uint32_t)fs.f_type == far[i])
+			return DOUBT;
+	return 0;
+}
+
 struct writer *
 ddup_writer(struct ddup *r, const struct ddup_create *how, struct log *log,
     struct err *e)
@@ -645,6 +670,7 @@ ddup_writer(struct ddup *r, const struct ddup_create *how, struct log *log,
 	    create_commit, create_abort };
 	struct create *c = calloc(1, sizeof(*c));
 	struct mill_how mill;
+	struct timespec now;
 
 	if (c == NULL) {
 		err_oom(e);
@@ -679,8 +705,10 @@ ddup_writer(struct ddup *r, const struct ddup_create *how, struct log *log,
 			goto fail;
 	} else if (how->server != NULL) {
 		c->old = stat_old_open(ddup_archives(r), how->server, log);
-		c->new = stat_new_open(ddup_archives(r), how->server,
-		    when_now(), log);
+		now = when_now();
+		now.tv_sec -= how->doubt;
+		c->new = stat_new_open(ddup_archives(r), how->server, now,
+		    log);
 		if (c->old != NULL && !how->force_read)
 			c->w.ops = &ops;
 	}

@@ -39,6 +39,7 @@ struct ddup_create {
 	const char *server;
 	bool force_read;                /* read all, but note */
 	bool ignore_inode;              /* size and times are enough */
+	unsigned doubt;                 /* seconds: see ddup_doubt */
 	/* as for ddup_draft_commit */
 	int (*before)(void *, const struct ddup_sum *, struct err *);
 	void *arg;
@@ -49,6 +50,15 @@ struct ddup_created {
 	uint64_t unread;                /* files that were not read again */
 	uint64_t unread_bytes;
 };
+
+/*
+ * ddup_doubt(fd): by how many seconds the clock that gives files in fd's file
+ * system their times may be behind ours: 0 where it is the same, an hour where
+ * it is another machine's (by its name: NFS, SMB, FUSE and such).  What is as
+ * young as that is read again, because it may change without a change of its
+ * times.
+ */
+unsigned ddup_doubt(int);
 
 /*
  * ddup_writer(r, how, log, e): how is copied, its strings are borrowed.  known()

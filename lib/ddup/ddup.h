@@ -17,6 +17,7 @@
  *	                            for delete, gc, rebuild; never upgraded
  *	cala-index.lock             ours: held while the index changes
  *	cala-state                  which index we wrote last
+ *	cala-loose.*, cala-swept    see loose.h
  *
  * A backup exists when its archive has its name, not before: chunks are durable
  * first, then the index that counts them, then the archive is renamed.  Counts
@@ -191,10 +192,14 @@ struct ddup_sum {
  * meanwhile; if a foreign program has changed it, and removed chunks that are
  * used, the commit fails.
  * ddup_draft_free: forgets what was not committed; NULL is fine.
+ * ddup_undo(r): the last use of r when nothing came of it: removes the chunks
+ * that it has stored, unless others are there who may use them already; then gc
+ * does.
  */
 int  ddup_draft_commit(struct ddup_draft *, const char *,
     int (*)(void *, const struct ddup_sum *, struct err *), void *,
     struct ddup_sum *, struct err *);
 void ddup_draft_free(struct ddup_draft *);
+void ddup_undo(struct ddup *);
 
 #endif

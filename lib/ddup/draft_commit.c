@@ -17,6 +17,7 @@
 #include "base/str.h"
 #include "ddup/count.h"
 #include "ddup/ext.h"
+#include "ddup/loose.h"
 
 /*
  * LEVEL: of entries, mostly numbers that no level finds anything in: 6 takes
@@ -632,6 +633,19 @@ out:
 	return ret;
 }
 
+/* Did we store what no entry came to use? */
+static bool
+unused(const struct index *ix)
+{
+	uint32_t i;
+
+	for (i = 0; i < ix->n; i++)
+		if ((index_word(ix, i) & INDEX_MADE) != 0 &&
+		    index_get_id(ix, i) == 0)
+			return true;
+	return false;
+}
+
 int
 ddup_draft_commit(struct ddup_draft *d, const char *name,
     int (*before)(void *, const struct ddup_sum *, struct err *), void *arg,
@@ -650,6 +664,8 @@ ddup_draft_commit(struct ddup_draft *d, const char *name,
 		return -1;
 	if (count(d, e) == 0)
 		ret = publish(d, name, before, arg, e);
+	if (ret == 0 && !unused(&r->ix))
+		loose_end(r);
 	repo_unlock_index(r, lock);
 	if (ret == 0)
 		*sum = d->sum;

@@ -15,6 +15,7 @@
 #include "ddup/care.h"
 #include "ddup/count.h"
 #include "ddup/int.h"
+#include "ddup/loose.h"
 #include "ddup/walk.h"
 
 enum { HOUR = 3600, DAY = 24 * HOUR, QUARTER = 90 * DAY };
@@ -182,6 +183,7 @@ collect(struct gc *g, struct count *c, struct err *e)
 	struct index *ix = &g->r->ix;
 	char human[STR_HUMAN];
 	uint64_t changed = 0, n = 0;
+	bool sweep = loose_any(g->r, g->now);
 	uint32_t i;
 
 	if (care_recount(g->r, c, &changed, e) == -1)
@@ -220,9 +222,15 @@ collect(struct gc *g, struct count *c, struct err *e)
 	}
 	if (!g->dry && !g->keep)
 		repo_state_save(g->r);
-	if (each_chunk(g->r, look, g, e) == -1 || sweep_chunks(g, e) == -1 ||
-	    sweep_archives(g, e) == -1)
+	if (!sweep)
+		log_step(g->r->log, "no run has left chunk files that no "
+		    "index knows");
+	else if (each_chunk(g->r, look, g, e) == -1)
 		return -1;
+	if (sweep_chunks(g, e) == -1 || sweep_archives(g, e) == -1)
+		return -1;
+	if (sweep && !g->dry)
+		loose_swept(g->r, g->young == 0 && !g->keep);
 	if (g->orphans > 0)
 		say(g->say, "%s %" PRIu64 " chunk files that no index knows "
 		    "(%s)", g->keep ? "kept" : g->dry ? "would remove" :

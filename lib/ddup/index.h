@@ -40,7 +40,9 @@ enum {
 	INDEX_PENDING = 1 << 26,        /* somebody has to store it */
 	INDEX_USED = 1 << 27,           /* by the draft that is committed */
 	INDEX_DEAD = 1 << 28,           /* not to be saved */
-	INDEX_FLAGS = INDEX_SEEN | INDEX_PENDING | INDEX_USED | INDEX_DEAD,
+	INDEX_MADE = 1 << 29,           /* its file is of this process */
+	INDEX_FLAGS = INDEX_SEEN | INDEX_PENDING | INDEX_USED | INDEX_DEAD |
+	    INDEX_MADE,
 	INDEX_LEN = (1 << 25) - 1
 };
 

@@ -55,6 +55,8 @@ struct ddup {
 	struct index ix;
 	bool loaded;
 	_Atomic uint64_t new_chunks, new_bytes, temps;
+	_Atomic bool loose_said;        /* see loose.h */
+	char loose[64];
 };
 
 /*

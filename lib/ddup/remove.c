@@ -7,13 +7,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/str.h"
+#include "base/when.h"
 #include "ddup/archive.h"
 #include "ddup/care.h"
 #include "ddup/count.h"
 #include "ddup/int.h"
+#include "ddup/loose.h"
+
+enum { UNDO = 10 };             /* seconds: somebody waits for our end */
 
 /* No archive may refer to it: neither by this id nor by another one. */
 static bool
@@ -93,9 +99,11 @@ int
 care_bury(struct ddup *r, uint64_t *n, struct err *e)
 {
 	bury(r, NULL);
-	if (save(r, e) == -1)
+	if (loose_begin(r, e) == -1 || save(r, e) == -1 ||
+	    remove_dead(r, n, e) == -1)
 		return -1;
-	return remove_dead(r, n, e);
+	loose_end(r);
+	return 0;
 }
 
 /* The names of a kind of leftover: ".NAME" + suffix. */
@@ -106,6 +114,7 @@ leftovers(struct ddup *r, const char *suffix,
 	int fd = openat(r->archives, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dp = fd == -1 ? NULL : fdopendir(fd);
 	struct dirent *d;
+	struct stat st;
 	int ret = 0;
 
 	if (dp == NULL) {
@@ -114,7 +123,10 @@ leftovers(struct ddup *r, const char *suffix,
 		return err_sys(e, "read the folder of archives");
 	}
 	while (ret == 0 && (errno = 0, d = readdir(dp)) != NULL) {
-		if (d->d_name[0] == '.' && str_ends(d->d_name, suffix))
+		/* A directory is not of us, whatever it is called. */
+		if (d->d_name[0] == '.' && str_ends(d->d_name, suffix) &&
+		    fstatat(fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    !S_ISDIR(st.st_mode))
 			ret = fn(r, d->d_name, e);
 		errno = 0;
 	}
@@ -231,6 +243,8 @@ remove_locked(struct ddup *r, const char *name, struct err *e)
 	if (!known)
 		log_note(r->log, "%s; what it used stays until gc can tell",
 		    why.msg);
+	if (loose_begin(r, e) == -1)
+		goto out;
 	if (renameat(r->archives, file, r->archives, deleted) == -1 ||
 	    fsync(r->archives) == -1) {
 		err_sys(e, "remove %s", file);
@@ -260,12 +274,62 @@ remove_locked(struct ddup *r, const char *name, struct err *e)
 	n = 0;
 	if (remove_dead(r, &n, e) == -1)
 		goto out;
+	loose_end(r);
 	log_step(r->log, "%" PRIu64 " chunks were used by nothing else", n);
 	ret = 0;
 out:
 	count_fini(&all);
 	count_fini(&c);
 	return ret;
+}
+
+/* The lock that excludes everybody, if nobody is there at this moment. */
+static bool
+alone_now(struct ddup *r)
+{
+	if (r->lock == -1)
+		return false;
+	/* Given up first: two that wait for each other's would wait long. */
+	return flock(r->lock, LOCK_UN) == 0 &&
+	    flock(r->lock, LOCK_EX | LOCK_NB) == 0;
+}
+
+void
+ddup_undo(struct ddup *r)
+{
+	struct err e = ERR_INIT;
+	struct index *ix = &r->ix;
+	double until = when_mono() + UNDO;
+	char who[128];
+	uint64_t n = 0;
+	uint32_t i;
+
+	if (r->new_chunks == 0)
+		return;
+	/* Whoever else is there may have found them, and use them. */
+	if (foreign_alive(r->root, who, sizeof(who)) == 1 || !alone_now(r)) {
+		log_step(r->log, "others use the repository: the chunks that "
+		    "were stored stay until gc");
+		return;
+	}
+	if (index_reload(ix, r->chunks, "index", r->log, &e) == -1 ||
+	    ix->damage[0] != '\0')
+		return;
+	for (i = 0; i < ix->n; i++) {
+		if ((index_word(ix, i) & INDEX_MADE) == 0 ||
+		    index_get_id(ix, i) != 0)
+			continue;
+		if (chunk_remove(r, index_hash(ix, i), &e) == -1) {
+			log_step(r->log, "%s", e.msg);
+			return;
+		}
+		n++;
+		if (when_mono() > until)
+			return;
+	}
+	loose_end(r);
+	log_step(r->log, "removed the %" PRIu64 " chunks that were stored",
+	    n);
 }
 
 int

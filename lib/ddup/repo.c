@@ -15,6 +15,7 @@
 #include "base/str.h"
 #include "ddup/int.h"
 #include "ddup/care.h"
+#include "ddup/loose.h"
 
 /* Others of ours hold the index for a commit, not longer. */
 enum { INDEX_WAIT = 600 };
@@ -414,6 +415,8 @@ ddup_init(int dirfd, uint32_t size, uint32_t count, struct err *e)
 	    index_save(&ix, chunks, e) == -1)
 		goto out;
 	state_save(dir, &ix);
+	loose_swept(&(const struct ddup){ .dir = dir,
+	    .chown = uid != geteuid(), .uid = uid, .gid = gid }, true);
 	if (fsync(dir) == -1 || fsync(dirfd) == -1) {
 		err_sys(e, "sync the repository");
 		goto out;

@@ -81,10 +81,11 @@ names_next(struct names *l, const struct dirent64 **d, struct err *e)
 	if (l->at >= l->n) {
 		l->n = getdents64(l->fd, l->buf, sizeof(l->buf));
 		l->at = 0;
+		/* ENOENT: it went with the last file that fn removed. */
+		if (l->n == 0 || (l->n == -1 && errno == ENOENT))
+			return 0;
 		if (l->n == -1)
 			return err_sys(e, "read the chunks");
-		if (l->n == 0)
-			return 0;
 	}
 	*d = (const void *)(l->buf + l->at);
 	l->at += (*d)->d_reclen;

@@ -28,6 +28,7 @@ struct put {
 	struct driver_call *call;
 	struct ddup *r;
 	struct writer *w;
+	unsigned doubt;                 /* ddup_doubt of the directory */
 	struct reader *walk;
 	struct match *match;
 	bool recorded;                  /* the record is written */
@@ -108,6 +109,7 @@ begin(struct put *p, struct err *e)
 		.server = call->server,
 		.force_read = call->force_read,
 		.ignore_inode = call->ignore_inode,
+		.doubt = p->doubt,
 		.before = before,
 		.arg = p
 	};
@@ -136,6 +138,8 @@ put_end(struct put *p, bool stored)
 	    &ignored) == 0)
 		(void)beside_drop(ddup_archives(p->r), p->call->backup,
 		    &ignored);
+	if (p->r != NULL && !stored)
+		ddup_undo(p->r);
 	ddup_close(p->r);
 }
 
@@ -188,6 +192,7 @@ ddup_put_dir(struct driver_call *call, struct err *e)
 
 	if ((fd = file_opendir(AT_FDCWD, call->dir, e)) == -1)
 		return -1;
+	p.doubt = ddup_doubt(fd);
 	close(fd);
 	if (begin(&p, e) == -1 || rules(&p, e) == -1)
 		goto out;
