@@ -72,6 +72,22 @@ struct ddup_seen {
 int ddup_verify(struct ddup *, const char *, unsigned, unsigned,
     const struct care_say *, struct ddup_seen *, struct err *);
 
+/*
+ * ddup_verify_all(r, percent, jobs, say, &got, e): the whole repository: every
+ * backup decodes, its chunks are in the index and have files, the counts are the
+ * truth, and of percent of the chunk files, each once, the bytes are what the
+ * hash says.  Changes nothing.  CALA_INTEGRITY, after all of it was looked at.
+ */
+struct ddup_whole {
+	uint64_t archives, chunks, read;
+	uint64_t unreadable, unknown;   /* backups; uses of unknown chunks */
+	uint64_t missing, damaged;      /* chunks */
+	uint64_t low, high;             /* counts below and above the truth */
+	uint64_t orphans;               /* chunk files not in the index */
+};
+int ddup_verify_all(struct ddup *, unsigned, unsigned,
+    const struct care_say *, struct ddup_whole *, struct err *);
+
 /* ddup_stats(r, st, e): what the repository holds, by its index and files. */
 struct ddup_stats {
 	uint64_t archives, archive_bytes;

@@ -6,28 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/pool.h"
-#include "base/stop.h"
 #include "base/str.h"
 #include "ddup/archive.h"
 #include "ddup/care.h"
 #include "ddup/int.h"
+#include "ddup/audit.h"
 #include "ddup/stream.h"
 
-enum { SAID = 20, JOBS = 64 };
-
-/* A chunk that is being read. */
-struct probe {
-	struct job job;
-	struct ddup *r;
-	struct decoder *dec;
-	bool busy;
-	unsigned char hash[DDUP_HASH];
-	size_t max;
-	int ret;
-	size_t n;
-	struct err err;
-};
+enum { SAID = 20 };
 
 struct verify {
 	struct ddup *r;
@@ -36,9 +22,7 @@ struct verify {
 	unsigned percent, said;
 	const struct care_say *say;
 	struct ddup_seen *seen;
-	struct pool *pool;
-	struct probe probe[JOBS];
-	unsigned at;
+	struct audit *audit;
 	uint64_t turn;
 	bool again;                     /* all was read: compare sizes */
 };
@@ -61,62 +45,22 @@ report(struct verify *v, const char *fmt, ...)
 }
 
 static void
-run(struct job *j)
+proved(void *arg, const struct audited *p)
 {
-	struct probe *p = (struct probe *)j;
-	const unsigned char *bytes;
+	struct verify *v = arg;
 
-	p->ret = decoder_load(p->dec, p->r->chunks, p->hash, 0, p->max,
-	    &bytes, &p->n, &p->err);
-}
-
-static void
-finish(struct verify *v, struct probe *p)
-{
-	if (!p->busy)
-		return;
-	p->busy = false;
-	pool_wait(v->pool, &p->job);
-	if (p->ret == 0) {
-		v->seen->read += p->n;
-		/* Without our map, nothing else tells how long it is. */
-		index_set_word(&v->done, index_find(&v->done, p->hash),
-		    p->n < INDEX_LEN ? (uint32_t)p->n : 0);
-		if (decoder_trailing(p->dec) > 0)
-			report(v, "note: a chunk file has %zu bytes behind "
-			    "its end", decoder_trailing(p->dec));
+	if (p->why != NULL) {
+		v->seen->damaged++;
+		report(v, "damaged: %s", p->why->msg);
 		return;
 	}
-	v->seen->damaged++;
-	report(v, "damaged: %s", p->err.msg);
-}
-
-static int
-start(struct verify *v, const unsigned char *hash, uint64_t size,
-    struct err *e)
-{
-	struct probe *p = &v->probe[v->at++ % JOBS];
-
-	finish(v, p);
-	if (p->dec == NULL && (p->dec = decoder_new(e)) == NULL)
-		return -1;
-	/* Memory of a large chunk is not kept in each of them. */
-	if (decoder_size(p->dec) > 1 << 20) {
-		decoder_free(p->dec);
-		if ((p->dec = decoder_new(e)) == NULL)
-			return -1;
-	}
-	p->r = v->r;
-	memcpy(p->hash, hash, DDUP_HASH);
-	p->max = chunk_cap(v->r, size);
-	p->job.run = run;
-	p->busy = true;
-	err_clear(&p->err);
-	pool_submit(v->pool, &p->job);
-	/* Large ones: a few at a time. */
-	if (size > (uint64_t)1 << 20 && v->at >= 4)
-		finish(v, &v->probe[(v->at - 4) % JOBS]);
-	return 0;
+	v->seen->read += p->n;
+	/* Without our map, nothing else tells how long it is. */
+	index_set_word(&v->done, index_find(&v->done, p->hash),
+	    p->n < INDEX_LEN ? (uint32_t)p->n : 0);
+	if (p->trailing > 0)
+		report(v, "note: a chunk file has %zu bytes behind its end",
+		    p->trailing);
 }
 
 static int
@@ -141,7 +85,7 @@ chunk(struct verify *v, const unsigned char *hash, uint64_t size,
 	if ((v->turn += v->percent) < 100)
 		return 0;
 	v->turn -= 100;
-	return start(v, hash, size, e);
+	return audit_chunk(v->audit, hash, size, e);
 }
 
 static int
@@ -225,7 +169,6 @@ ddup_verify(struct ddup *r, const char *name, unsigned percent,
     struct err *e)
 {
 	struct verify *v = calloc(1, sizeof(*v));
-	unsigned i;
 	int ret = -1;
 
 	if (v == NULL)
@@ -239,12 +182,11 @@ ddup_verify(struct ddup *r, const char *name, unsigned percent,
 	/* Of few chunks, at least the first is read. */
 	v->turn = percent > 0 ? 99 : 0;
 	index_init(&v->done);
-	if (archive_open(&v->a, r, name, e) == -1 || (v->pool = pool_new(
-	    jobs > 0 ? jobs : pool_cores(), e)) == NULL)
+	if (archive_open(&v->a, r, name, e) == -1 ||
+	    (v->audit = audit_new(r, jobs, proved, v, e)) == NULL)
 		goto out;
 	ret = entries(v, e);
-	for (i = 0; i < JOBS; i++)
-		finish(v, &v->probe[i]);
+	audit_end(v->audit);
 	/*
 	 * An id that was given away again leads to a sound chunk that is not
 	 * the file's; its size then seldom fits.  That of a file which grew
@@ -264,9 +206,7 @@ ddup_verify(struct ddup *r, const char *name, unsigned percent,
 		    PRIu64 " chunks are missing, %" PRIu64 " are not sound",
 		    str_q(name), seen->missing, seen->damaged);
 out:
-	pool_free(v->pool);
-	for (i = 0; i < JOBS; i++)
-		decoder_free(v->probe[i].dec);
+	audit_free(v->audit);
 	index_fini(&v->done);
 	archive_close(&v->a);
 	free(v);

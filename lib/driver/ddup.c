@@ -430,6 +430,7 @@ const struct driver ddup_driver = {
 	.remove = remove_one,
 	.check = ddup_check,
 	.verify = ddup_verify_one,
+	.verify_all = ddup_verify_whole,
 	.gc = ddup_collect,
 	.extra = ddup_verbs,
 };

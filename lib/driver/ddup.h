@@ -41,6 +41,7 @@ int ddup_put_stream(struct driver_call *, struct sink **, struct err *);
 
 /* ddup_care.c */
 int ddup_check(struct driver_call *, struct err *);
+int ddup_verify_whole(struct driver_call *, struct err *);
 int ddup_verify_one(struct driver_call *, struct record *, struct err *);
 int ddup_collect(struct driver_call *, struct err *);
 extern const struct driver_verb ddup_verbs[];

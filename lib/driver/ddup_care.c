@@ -104,6 +104,76 @@ out:
 	return ret;
 }
 
+struct proofs {
+	struct driver_call *call;
+	struct ddup *r;
+	uint64_t proven, bare, wrong;
+};
+
+/* The entries of an archive have no hash but the record's. */
+static int
+prove_archive(void *arg, const char *name, struct err *e)
+{
+	struct proofs *p = arg;
+	struct driver_call one = *p->call;
+	struct err why = ERR_INIT;
+	struct record rec;
+	int got;
+
+	if (!uuid_ok(name) || beside_get(ddup_archives(p->r), name, &rec,
+	    &why) != 1) {
+		p->bare++;
+		return 0;
+	}
+	memcpy(one.backup, name, UUID_TEXT);
+	got = ddup_proven(&one, p->r, &rec, e);
+	record_fini(&rec);
+	if (got == -1 && e->code != CALA_INTEGRITY)
+		return -1;
+	if (got == -1) {
+		driver_say(p->call, "damaged: %s", e->msg);
+		err_clear(e);
+	}
+	p->wrong += got == -1;
+	p->proven += got == 0;
+	p->bare += got == 1;
+	return 0;
+}
+
+int
+ddup_verify_whole(struct driver_call *call, struct err *e)
+{
+	struct care_say s = { say, call };
+	struct proofs p = { .call = call };
+	struct ddup_whole got;
+	int ret = -1;
+
+	if (ddup_start(call, DDUP_SHARE, false, false, &p.r, e) == -1)
+		return stored_failed(call, "open the repository", e);
+	if (care_archives(p.r, prove_archive, &p, e) == -1)
+		goto out;
+	driver_say(call, "%s: the checksums of %" PRIu64 " archives are their "
+	    "records', %" PRIu64 " have none on record", p.wrong == 0 ? "ok" :
+	    "damaged", p.proven, p.bare);
+	if (ddup_verify_all(p.r, call->read_data ? call->percent : 0,
+	    call->jobs, &s, &got, e) == -1) {
+		stored_failed(call, "verify", e);
+		goto out;
+	}
+	driver_say(call, "ok: %" PRIu64 " backups use %" PRIu64 " chunks, all "
+	    "of them there", got.archives, got.chunks);
+	if (call->read_data)
+		driver_say(call, "ok: read %" PRIu64 " bytes, each chunk once, "
+		    "which are what their hashes say", got.read);
+	else
+		driver_say(call, "note: --read-data reads the chunks, too");
+	ret = p.wrong == 0 ? 0 : err_set(e, CALA_INTEGRITY, "%" PRIu64
+	    " archives are not what their records say", p.wrong);
+out:
+	ddup_close(p.r);
+	return ret;
+}
+
 static bool
 there(void *arg, const char *uuid)
 {

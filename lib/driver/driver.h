@@ -120,7 +120,8 @@ struct driver_verb {
  *   can tell that the stored one is no longer call->was (record_same): somebody
  *   else's lock must not be lost.
  * remove:   exactly call->backup; driver_main has checked the lock.
- * check, verify, gc: say each step on call->out.
+ * check, verify, gc: say each step on call->out.  verify_all: verify without a
+ *   backup, of all that the backups share; NULL where they share nothing.
  * done:     the run is over: free call->own.
  */
 struct driver {
@@ -140,6 +141,7 @@ struct driver {
 	int (*remove)(struct driver_call *, struct record *, struct err *);
 	int (*check)(struct driver_call *, struct err *);
 	int (*verify)(struct driver_call *, struct record *, struct err *);
+	int (*verify_all)(struct driver_call *, struct err *);
 	int (*gc)(struct driver_call *, struct err *);
 	void (*done)(struct driver_call *);
 	const struct driver_verb *extra;        /* up to one without name */

@@ -421,6 +421,8 @@ static int
 prepare(struct run *r, const struct verb *v, struct err *e)
 {
 	struct driver_call *c = &r->call;
+	bool whole = v->bit == V_VERIFY && r->backup == NULL &&
+	    r->d->verify_all != NULL;
 
 	if (no_strangers(r, v, e) == -1 || operands(r, v, e) == -1 ||
 	    percent(r, e) == -1 || rules(r, e) == -1)
@@ -431,7 +433,7 @@ prepare(struct run *r, const struct verb *v, struct err *e)
 	if (r->jobs != UINT64_MAX && r->jobs > JOBS_MAX)
 		return err_set(e, CALA_USAGE, "--jobs: at most %d",
 		    (int)JOBS_MAX);
-	if ((v->bit & V_BACKUP) != 0 && r->backup == NULL)
+	if ((v->bit & V_BACKUP) != 0 && r->backup == NULL && !whole)
 		return err_set(e, CALA_USAGE, "%s needs a backup (-b)",
 		    v->name);
 	if ((v->bit & V_FULL) != 0 && !uuid_ok(r->backup))
@@ -471,7 +473,7 @@ prepare(struct run *r, const struct verb *v, struct err *e)
 	c->limit_write = option_or_key(r->limit_write, r, "limit-write");
 	c->limit_network = option_or_key(r->limit_network, r,
 	    "limit-network");
-	return (v->bit & V_BACKUP) != 0 ? backup_pick(r, e) : 0;
+	return (v->bit & V_BACKUP) != 0 && !whole ? backup_pick(r, e) : 0;
 }
 
 /*

@@ -235,3 +235,134 @@ load ddup
 	[ "$status" -eq 3 ]
 	[[ $stderr == *"its size is"* ]]
 }
+
+@test "a put that fails takes away the chunks that it made, and no others" {
+	repo
+	small t
+	put t $U
+	chunks >before
+	head -c 4000000 /dev/urandom >t/new
+	tar -C t -cf whole.tar .
+	head -c -600000 whole.tar >cut.tar
+	run d put -s $S --uuid $U2 <cut.tar
+	[ "$status" -eq 4 ]
+	chunks | diff before -
+	compgen -G "$R/cala-loose.*" && return 1
+	[ -z "$(d gc | grep 'chunk files')" ]
+
+	# Somebody else is there, who may have found them: they stay.
+	exec 8>>"$R/cala.lock"
+	flock -s 8
+	run d put -s $S --uuid $U2 <cut.tar
+	[ "$status" -eq 4 ]
+	[ "$(chunks | wc -l)" -gt "$(wc -l <before)" ]
+	compgen -G "$R/cala-loose.*"
+	exec 8>&-
+	d gc | grep 'younger than a day'
+	find "$R/chunks" -name '*.chunk' -exec touch -d '2 days ago' {} +
+	d gc | grep 'removed .* chunk files that no index knows'
+	chunks | diff before -
+	rm t/new
+	whole t $U
+}
+
+@test "gc looks for chunk files without an index where some may be" {
+	repo
+	small t
+	put t $U
+	d gc
+	stray=$R/chunks/ab/cd/$(printf '%060d' 0).chunk
+	mkdir -p "${stray%/*}"
+	plant() { printf '\0stray' >"$stray"; touch -d '2 days ago' "$stray"; }
+	# No run has left any, so nobody looks; but once a week.
+	plant
+	d gc
+	[ -e "$stray" ]
+	touch -d '8 days ago' "$R/cala-swept"
+	d gc | grep 'removed 1 chunk files'
+	[ ! -e "$stray" ]
+	# A killed run says so, and it may be anybody's.
+	mkdir -p "${stray%/*}"
+	plant
+	: >"$R/cala-loose.1.0"
+	d gc -n | grep 'would remove 1 chunk files'
+	[ -e "$R/cala-loose.1.0" ]
+	d gc | grep 'removed 1 chunk files'
+	[ ! -e "$stray" ]
+	[ ! -e "$R/cala-loose.1.0" ]
+	whole t $U
+}
+
+@test "a directory with the name of a leftover stops nobody" {
+	repo
+	small t
+	put t $U
+	mkdir "$R/archives/.$U2.cala-tmp" "$R/archives/.$U3.cala-deleted"
+	d gc
+	put t $U4
+	d rm -b $U4
+	healthy
+	[ -d "$R/archives/.$U2.cala-tmp" ]
+	whole t $U
+}
+
+@test "verify of the whole repository: every chunk, every count, every backup" {
+	repo
+	small t
+	put t $U
+	echo more >t/more
+	put t $U2
+	d verify --read-data >said
+	grep -q 'ok: 2 backups use [0-9]* chunks, all' said
+	grep -q 'ok: the checksums of 2 archives' said
+	run ! grep -E 'damaged|chunk files' said
+	d verify --read-data=1 | grep -q '^ok: read'
+
+	# A chunk that nothing knows is told, and no damage.
+	stray=$R/chunks/ab/cd/$(printf '%060d' 0).chunk
+	mkdir -p "${stray%/*}"
+	printf '\0stray' >"$stray"
+	d verify | grep -q 'note: 1 chunk files are not in the index'
+
+	# One that only the second backup uses; one that is not what it was.
+	first=$(chunks | xargs ls -S | head -1)
+	cp -p "$first" saved
+	printf 'x' | dd of="$first" bs=1 seek=100 conv=notrunc status=none
+	d verify
+	run --separate-stderr d verify --read-data
+	[ "$status" -eq 14 ]
+	[[ $output == *"damaged: chunk"* ]]
+	[[ $stderr == *"1 are not sound"* ]]
+	rm "$first"
+	run --separate-stderr d verify
+	[ "$status" -eq 14 ]
+	[[ $output == *"is missing"* ]]
+	cp -p saved "$first"
+	d verify --read-data
+
+	# An archive that is not its record's.
+	size=$(stat -c %s "$R/archives/$U.ddup")
+	printf '\377' | dd of="$R/archives/$U.ddup" bs=1 seek=$((size - 20)) \
+	    conv=notrunc status=none
+	run --separate-stderr d verify
+	[ "$status" -eq 14 ]
+}
+
+@test "verify of the whole repository while backups are made" {
+	repo
+	small t
+	put t $U
+	(
+		for n in 1 2 3 4 5 6; do
+			echo $n >t/turn
+			u=aaaa1111-0000-4000-8000-0000000002$((n + 10))
+			put t $u >/dev/null || exit 1
+		done
+	) &
+	pid=$!
+	for n in 1 2 3 4 5 6; do
+		d verify >/dev/null
+	done
+	wait $pid
+	d verify --read-data
+}
