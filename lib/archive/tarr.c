@@ -148,6 +148,26 @@ device(struct tarr *t, const unsigned char *h)
 	t->entry.rdev_minor = (uint32_t)mi;
 }
 
+/*
+ * Programs in Go (Kopia) may write an os.FileMode where an octal mode belongs:
+ * its type and setuid bits are so high that the field becomes base-256.
+ */
+static uint32_t
+permissions(const unsigned char *h, enum entry_type type)
+{
+	uint64_t octal;
+	int64_t go;
+
+	if (tarr_octal(h + 100, 8, &octal) == 0)
+		return (uint32_t)(octal & 07777);
+	if ((h[100] & 0x80) == 0 || tarr_number(h + 100, 8, &go) == -1 ||
+	    go < 0 || go > UINT32_MAX)
+		return type == ENTRY_DIR ? 0755 : 0644;
+	return (uint32_t)(go & 0777) | ((go >> 23 & 1) != 0 ? 04000 : 0) |
+	    ((go >> 22 & 1) != 0 ? 02000 : 0) |
+	    ((go >> 20 & 1) != 0 ? 01000 : 0);
+}
+
 /* Where a link leads.  0 when the entry can't be used. */
 static int
 link_target(struct tarr *t, const unsigned char *h)
@@ -281,7 +301,6 @@ entry(struct tarr *t, const unsigned char *h, char flag, struct err *e)
 	struct entry *en = &t->entry;
 	const char *why;
 	int64_t size, mtime = 0;
-	uint64_t mode;
 	bool slash;
 	int r = 1, body = 0;
 
@@ -346,9 +365,7 @@ entry(struct tarr *t, const unsigned char *h, char flag, struct err *e)
 		return 0;
 	if (en->type == ENTRY_CHAR || en->type == ENTRY_BLOCK)
 		device(t, h);
-	if (tarr_octal(h + 100, 8, &mode) == -1)
-		mode = en->type == ENTRY_DIR ? 0755 : 0644;
-	en->mode = (uint32_t)(mode & 07777);
+	en->mode = permissions(h, en->type);
 	en->uid = owner(t, h + 108, PAX_UID, t->pax.uid, t->global.uid);
 	en->gid = owner(t, h + 116, PAX_GID, t->pax.gid, t->global.gid);
 	en->unowned = unowned(t, h);

@@ -462,6 +462,48 @@ marks(void **state)
 	buf_fini(&b);
 }
 
+/* Kopia writes Go's own modes, in base-256 where they don't fit octal. */
+static void
+go_modes(void **state)
+{
+	static const struct { unsigned char field[8]; uint32_t want; } t[] = {
+		{ { 0x80, 0, 0, 0, 0x80, 0, 0x01, 0xed }, 0755 },
+		{ { 0x80, 0, 0, 0, 0x08, 0, 0x01, 0xff }, 0777 },
+		{ { 0x80, 0, 0, 0, 0, 0x80, 0x01, 0xed }, 04755 },
+		{ { 0x80, 0, 0, 0, 0x80, 0x10, 0x01, 0xff }, 01777 },
+		{ { 0x80, 0, 0, 0, 0x80, 0x40, 0x01, 0xc0 }, 02700 },
+		{ { '0', '0', '0', '4', '7', '1', '1', 0 }, 04711 },
+		{ { 'x', 'x', 0, 0, 0, 0, 0, 0 }, 0644 },
+	};
+	const struct entry *en;
+	struct archive_read how = { .jobs = 1 };
+	struct err e = ERR_INIT;
+	struct reader *r;
+	struct source *src;
+	struct content *c;
+	struct buf b;
+	size_t i;
+
+	(void)state;
+	buf_init(&b, 1 << 16);
+	for (i = 0; i < sizeof(t) / sizeof(*t); i++) {
+		buf_reset(&b);
+		member(&b, "x", '0', NULL, 0);
+		memcpy(b.p + 100, t[i].field, 8);
+		resum(b.p);
+		end(&b);
+		src = source_mem(b.p, b.len, &e);
+		r = archive_reader(src, &how, &lg, &e);
+		assert_non_null(r);
+		assert_int_equal(reader_next(r, &en, &c, &e), 1);
+		assert_int_equal(en->mode, t[i].want);
+		assert_int_equal(reader_next(r, &en, &c, &e), 0);
+		reader_close(r);
+		source_close(src);
+	}
+	buf_fini(&b);
+}
+
 static void
 ends(void **state)
 {
@@ -875,6 +917,7 @@ main(void)
 		cmocka_unit_test(tar_formats),
 		cmocka_unit_test(sparse_formats),
 		cmocka_unit_test(wrappings), cmocka_unit_test(marks),
+		cmocka_unit_test(go_modes),
 		cmocka_unit_test(ends), cmocka_unit_test(hostile_names),
 		cmocka_unit_test(numbers), cmocka_unit_test(pax_corners),
 		cmocka_unit_test(globals),
