@@ -166,15 +166,15 @@ said_line(struct child *c)
 static void
 said(struct child *c, const char *p, size_t n)
 {
-	const char *nl;
 	size_t k, room;
 
 	while (n > 0) {
-		nl = memchr(p, '\n', n);
-		k = nl != NULL ? (size_t)(nl - p) : n;
+		/* A line of progress ends where the next is written over it. */
+		for (k = 0; k < n && p[k] != '\n' && p[k] != '\r'; k++)
+			;
 		room = c->part.max - c->part.len;
 		buf_add(&c->part, p, k < room ? k : room);
-		if (nl == NULL)
+		if (k == n)
 			return;
 		said_line(c);
 		p += k + 1;
