@@ -224,8 +224,8 @@ static const struct key table[] = {
 	    128 << 20, NULL, "16MiB", "size of new packs, in whole MiB" },
 	{ "configuration", "restic", "compression", KEY_ENUM, 0, 0, 0,
 	    "auto off max", "auto", "how new packs are compressed" },
-	{ "configuration", "restic kopia", "cache-directory", KEY_PATH, 0, 0,
-	    0, NULL, NULL, "its cache; default: below /var/cache/cala" },
+	{ "configuration", "restic", "cache-directory", KEY_PATH, 0, 0, 0,
+	    NULL, NULL, "its cache; default: below /var/cache/cala" },
 	{ "configuration", "restic", "environment", KEY_TEXT,
 	    KEY_MAP | KEY_SECRET, 0, 65535, NULL, NULL,
 	    "variables for restic: RESTIC_PASSWORD, ..." },
@@ -274,6 +274,9 @@ static const struct key table[] = {
 	    "password of the user" },
 	{ "configuration", "kopia", "tags", KEY_TEXT, KEY_MAP, 1, 255, NULL,
 	    NULL, "tags of new snapshots, at most 50" },
+	{ "configuration", "kopia", "cache-directory", KEY_PATH, 0, 0, 0,
+	    NULL, NULL, "where its cache lies; default: in .kopia below "
+	    "backup-directory" },
 
 	{ "group", NULL, "description", KEY_TEXT, 0, 1, 1024, NULL, NULL,
 	    "for people" },
