@@ -121,6 +121,16 @@ start(struct put *p, struct err *e)
 	}
 }
 
+/* CALA_EXISTS when a snapshot says that it is this backup. */
+static int
+untaken(struct put *p, struct err *e)
+{
+	int taken = pbsdisk_taken(p->call, p->d, p->call->backup, e);
+
+	return taken != 1 ? taken : err_set(e, CALA_EXISTS, "backup %s exists "
+	    "already", p->call->backup);
+}
+
 static int
 begin(struct put *p, struct err *e)
 {
@@ -131,20 +141,16 @@ begin(struct put *p, struct err *e)
 		.detection = conf_get(call->cfg, "change-detection"),
 		.before = &p->before
 	};
-	int taken;
 
 	if ((p->d = pbsdisk_open(call, e)) == NULL ||
-	    pbsdisk_key(call, p->d, e) == -1 ||
-	    (taken = pbsdisk_taken(call, p->d, call->backup, e)) == -1)
+	    pbsdisk_key(call, p->d, e) == -1 || untaken(p, e) == -1)
 		return -1;
-	if (taken == 1)
-		return err_set(e, CALA_EXISTS, "backup %s exists already",
-		    call->backup);
 	p->snap.type = "host";
 	p->snap.id = pbsdisk_id(p->d, call->server, p->id);
 	p->snap.time = call->record->created.tv_sec > 0 ?
 	    call->record->created.tv_sec : 1;
-	if (start(p, e) == -1)
+	/* Once more, now that we have the group: somebody may just have ended. */
+	if (start(p, e) == -1 || untaken(p, e) == -1)
 		return -1;
 	how.disk = p->d;
 	how.session = p->session;
