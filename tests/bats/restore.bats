@@ -1,5 +1,6 @@
 # cala restore, every case of it, with the real tools.  Linked as
-# restore-toydir.bats: with a driver that has a restore of its own.
+# restore-toydir.bats: with a driver that has a restore of its own; as
+# restore-pbs.bats: out of a Proxmox Backup Server of our own.
 
 load common
 
@@ -24,11 +25,34 @@ setup() {
 		sed -i 's/^disk = .*/disk = toydir/
 			s/^backup-directory/directory/' cala.conf
 		toydir=1 ;;
+	restore-pbs.bats)
+		need cala-pbs
+		load ../pbs/pbs
+		pbs_start
+		sed -i '/^\[configuration/,$d' cala.conf
+		pbs_conf pbs.conf
+		sed 's/"c"/"local"/' pbs.conf >>cala.conf
+		export CALA_CONFIG=$PWD/cala.conf
+		pbs=1 ;;
 	esac
 	sample srv
 	# A backup keeps what a directory holds, not sockets or access times.
 	tree srv >before
 	id=$(cala backup survival)
+}
+
+teardown() {
+	[ -z "${pbs:-}" ] || pbs_stop
+}
+
+# files_only: what follows is about archives in files; any_disk: about what is
+# done with what comes from the disk, and the same for every one.
+files_only() {
+	[ -z "${toydir:-}${pbs:-}" ] || inapplicable "not in a file here"
+}
+
+any_disk() {
+	[ -z "${pbs:-}" ] || inapplicable "the same with every disk"
 }
 
 # tree DIR: its facts; errexit would stop them at the first object without
@@ -176,8 +200,12 @@ tree() {
 }
 
 @test "a damaged backup replaces nothing" {
-	f=$(ls keep/*.tar*)
-	printf 'XXXXXXXX' | dd of="$f" bs=1 seek=60000 conv=notrunc status=none
+	if [ -n "${pbs:-}" ]; then
+		find pbs/store1/.chunks -type f -exec truncate -s -9 {} +
+	else
+		f=$(ls keep/*.tar*)
+		printf 'XXXXXXXX' | dd of="$f" bs=1 seek=60000 conv=notrunc status=none
+	fi
 	echo mine >srv/extra
 	tree srv >now
 	run --separate-stderr cala restore survival latest --truncate
@@ -190,7 +218,7 @@ tree() {
 }
 
 @test "damage that shows only at the end is found before a file is touched" {
-	[ -z "${toydir:-}" ] || inapplicable "a toy"
+	files_only
 	need bzip2 xz lz4
 	echo mine >srv/server.properties
 	tree srv >now
@@ -226,6 +254,7 @@ tree() {
 }
 
 @test "KILL at random moments of a replacing restore: the next run ends it" {
+	any_disk
 	local i
 	head -c 40000000 /dev/urandom >srv/big
 	cala backup survival
@@ -301,6 +330,7 @@ killed() {
 }
 
 @test "KILL of all at random moments of an overlay: the next run cleans up" {
+	any_disk
 	local i
 	head -c 20000000 /dev/urandom >srv/big
 	for i in $(seq 300); do echo "$i" >"srv/world/f$i"; done
@@ -355,7 +385,7 @@ killed() {
 }
 
 @test "one unreadable record does not hide the other backups: said, exit 3" {
-	[ -z "${toydir:-}" ] || inapplicable "a toy stops at the first"
+	files_only
 	second=$(cala backup survival)
 	echo '{bad' >"keep/$id.json"
 	run --separate-stderr cala list survival
@@ -399,6 +429,7 @@ killed() {
 }
 
 @test "what can't fit is refused before the first byte; sparse files by --no-space-check" {
+	any_disk
 	truncate -s 10T srv/holes
 	cala backup survival >/dev/null
 	for how in --truncate '--to new'; do
