@@ -42,7 +42,7 @@ enum {
 /* A warning of its kind is given once; how often it applied shows at -v. */
 enum once {
 	ONCE_CHOWN, ONCE_XATTR_TYPE, ONCE_XATTR_ROOT, ONCE_SETUID, ONCE_DEVICE,
-	ONCE_SOCKET, ONCES
+	ONCE_SOCKET, ONCE_ATTRS, ONCE_FIXED, ONCE_PROJECT, ONCES
 };
 
 /* What an object gets besides its bytes; xattrs is one serialised block. */
@@ -51,6 +51,7 @@ struct meta {
 	struct timespec mtime;
 	unsigned char *xattrs;
 	size_t xlen;
+	uint32_t attrs, projid;
 	bool implied;           /* a parent no entry has described yet */
 	bool made;              /* this run created it */
 };

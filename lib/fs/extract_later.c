@@ -23,7 +23,7 @@
 #include "base/str.h"
 
 enum {
-	HEAD = 40,              /* bytes of a record before path and xattrs */
+	HEAD = 48,              /* bytes of a record before path and xattrs */
 	KEEP = 4 * 1024 * 1024, /* bytes kept in memory */
 	MADE = 1, IMPLIED = 2
 };
@@ -69,6 +69,8 @@ later_add(struct extract *x, const char *path, const struct meta *m,
 	put_le64(head + 24, (uint64_t)m->mtime.tv_nsec);
 	put_le32(head + 32, (uint32_t)n);
 	put_le32(head + 36, (uint32_t)m->xlen);
+	put_le32(head + 40, m->attrs);
+	put_le32(head + 44, m->projid);
 	if (x->later.len > KEEP && spill(x, e) == -1)
 		return -1;
 	buf_add(&x->later, head, sizeof(head));
@@ -116,6 +118,8 @@ record(struct extract *x, uint64_t off, struct buf *b, struct meta *m,
 	m->mtime.tv_nsec = (long)get_le64(head + 24);
 	npath = get_le32(head + 32);
 	nx = get_le32(head + 36);
+	m->attrs = get_le32(head + 40);
+	m->projid = get_le32(head + 44);
 	buf_reset(b);
 	if ((p = buf_room(b, (size_t)npath + 1 + nx)) == NULL)
 		return buf_failed(b, e);

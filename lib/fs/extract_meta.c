@@ -19,9 +19,12 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <linux/fs.h>
+
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "fs/attrs.h"
 
 enum { XHEAD = 8, NAMES = 8 };
 
@@ -121,6 +124,8 @@ meta_of(struct extract *x, const struct entry *en, struct meta *m,
 		m->uid = user(x, en->uname, en->uid);
 		m->gid = group(x, en->gname, en->gid);
 	}
+	m->attrs = en->attrs;
+	m->projid = en->projid;
 	m->mtime = en->mtime;
 	if (m->mtime.tv_nsec < 0 || m->mtime.tv_nsec > 999999999)
 		m->mtime.tv_nsec = 0;
@@ -239,6 +244,29 @@ allowed(struct extract *x, int fd, bool owned, const struct meta *m,
 	return mode;
 }
 
+/* Best effort: hardly anything depends on them, and few file systems have any. */
+static void
+set_attrs(struct extract *x, int fd, bool opath, const struct meta *m,
+    const char *path)
+{
+	uint32_t fixed = FS_IMMUTABLE_FL | FS_APPEND_FL;
+
+	/* Who is charged for it is a question of owners. */
+	if (m->projid != 0 && x->how.owners &&
+	    attrs_project(fd, opath, m->projid) == -1 &&
+	    x_once(x, ONCE_PROJECT))
+		log_warn(x->log, "%s: quota project %u: %s; said once",
+		    str_q(path), (unsigned)m->projid,
+		    strerrordesc_np(errno));
+	if ((m->attrs & ATTRS_SET) != 0 &&
+	    attrs_set(fd, opath, m->attrs) == -1 && x_once(x, ONCE_ATTRS))
+		log_warn(x->log, "%s: its attribute bits: %s; said once",
+		    str_q(path), strerrordesc_np(errno));
+	if ((m->attrs & fixed) != 0 && x_once(x, ONCE_FIXED))
+		log_warn(x->log, "%s: is immutable or append-only; such bits "
+		    "are not restored", str_q(path));
+}
+
 void
 meta_apply(struct extract *x, int fd, bool opath, enum entry_type type,
     const struct meta *m, bool inherits, const char *path)
@@ -254,6 +282,8 @@ meta_apply(struct extract *x, int fd, bool opath, enum entry_type type,
 	}
 	owned = set_owner(x, fd, m, path);
 	set_xattrs(x, fd, proc, owned, m, inherits, path);
+	if (type == ENTRY_FILE || type == ENTRY_DIR)
+		set_attrs(x, fd, opath, m, path);
 	if (type != ENTRY_SYMLINK) {
 		mode = type == ENTRY_FILE ? allowed(x, fd, owned, m, path) :
 		    m->mode;

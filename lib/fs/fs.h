@@ -20,6 +20,7 @@ struct fs_walk {
 	const struct match *match;      /* NULL: take all */
 	bool one_file_system;
 	bool xattrs;                    /* and ACLs */
+	bool attrs;                     /* attribute bits, quota projects */
 	unsigned jobs;                  /* read-ahead threads; 0: by measure */
 	uint64_t limit_read;            /* bytes per second; 0: none */
 	const char *prefix;             /* put in front of every path, or NULL */

@@ -359,6 +359,8 @@ give_dir(struct walk *w, struct wdir *d, struct err *e)
 	lost_xattrs(w, path, d->xattr_why);
 	fill(w, path, &d->st, d->xattrs);
 	w->en.type = ENTRY_DIR;
+	w->en.attrs = d->attrs;
+	w->en.projid = d->projid;
 	return 1;
 }
 
@@ -407,6 +409,8 @@ give_item(struct walk *w, struct wdir *d, struct item *it,
 	lost_xattrs(w, path, it->xattr_why);
 	fill(w, path, &it->st, it->xattrs);
 	en->type = (enum entry_type)it->kind;
+	en->attrs = it->attrs;
+	en->projid = it->projid;
 	if (it->st.st_nlink > 1) {
 		if ((seen = links_seen(w->links, &it->st, path, &first)) == -1)
 			return err_oom(e);

@@ -75,6 +75,7 @@ struct wdir {
 	struct stat st;
 	struct xset *xattrs;
 	int xattr_why;
+	uint32_t attrs, projid;
 	bool whole;                     /* all names read and sorted */
 	struct chunk *chunks;
 	char **names;
@@ -119,6 +120,7 @@ struct item {
 	struct stat st;
 	char *target;
 	struct xset *xattrs;
+	uint32_t attrs, projid;
 	unsigned char *data;            /* a small file's bytes, or NULL */
 };
 

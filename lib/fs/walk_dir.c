@@ -13,6 +13,7 @@
 
 #include "entry/match.h"
 #include "fs/extract.h"
+#include "fs/attrs.h"
 
 enum { CHUNK_FIRST = 1 << 10, CHUNK_MAX = 256 << 10, DENTS = 32 << 10 };
 
@@ -273,6 +274,8 @@ dir_load(struct job *j)
 	}
 	if (w->how.xattrs && d->emit)
 		d->xattrs = walk_xattrs(d->fd, false, &d->xattr_why);
+	if (w->how.attrs && d->emit)
+		attrs_get(d->fd, &d->attrs, &d->projid);
 	if (w->how.one_file_system && d->st.st_dev != w->dev) {
 		d->mount = true;
 		d->whole = true;

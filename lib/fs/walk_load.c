@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/rate.h"
 #include "base/when.h"
+#include "fs/attrs.h"
 
 enum { TARGET_MAX = 1 << 20, WILL_NEED = 1 << 20 };
 
@@ -218,6 +219,8 @@ load_file(struct slot *s, struct item *it, int dirfd)
 	}
 	if (w->how.xattrs)
 		it->xattrs = walk_xattrs(it->fd, false, &it->xattr_why);
+	if (w->how.attrs)
+		attrs_get(it->fd, &it->attrs, &it->projid);
 	if (w->how.asks != NULL && w->how.asks_whole && known(s, it, dirfd)) {
 		close(it->fd);
 		it->fd = -1;
