@@ -409,7 +409,7 @@ static int
 one_session(struct put *p, struct err *e)
 {
 	struct driver_call *call = p->call;
-	struct fs_walk how = { .xattrs = true, .jobs = call->jobs,
+	struct fs_walk how = { .xattrs = true, .attrs = true, .jobs = call->jobs,
 	    .limit_read = call->limit_read };
 	struct writer *w;
 

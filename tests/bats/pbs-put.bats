@@ -485,6 +485,25 @@ calagopus.json.blob none"
 	pbs_sound
 }
 
+@test "attribute bits come back with a restore" {
+	need chattr lsattr
+	server 'change-detection = metadata'
+	mkdir -p src/d
+	echo hello >src/d/f
+	if ! chattr +d src/d/f || ! chattr +A src/d; then
+		inapplicable "this file system has no such bits"
+	fi
+	when=$(($(date +%s) + 10))
+	put 1 src
+	# A file that is not read has them, too.
+	put 2 src
+	mkdir r
+	cala-pbs restore -q -c c -s $S -b "$(uuid 2)" r
+	[[ $(lsattr r/d/f) =~ ^[^\ ]*d ]]
+	[[ $(lsattr -d r/d) =~ ^[^\ ]*A ]]
+	pbs_sound
+}
+
 @test "rules leave out what they name" {
 	server
 	sample src
