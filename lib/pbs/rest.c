@@ -516,22 +516,24 @@ out:
 }
 
 json_t *
-pbs_rest_envelope(struct pbs_rest *r, struct rest_call *q, struct err *e)
+pbs_rest_envelope(struct pbs_rest *r, const struct rest_call *call,
+    struct err *e)
 {
+	struct rest_call q = *call;
 	struct buf answer;
 	json_t *j = NULL;
 
 	buf_init(&answer, PBS_REST_CAP);
-	q->answer = &answer;
-	if (pbs_rest_do(r, q, e) == 0) {
+	q.answer = &answer;
+	if (pbs_rest_do(r, &q, e) == 0) {
 		/* an empty body is null (pbs.md 2.4) */
 		j = answer.len == 0 ? json_pack("{s:n}", "data") :
-		    json_parse(answer.p, answer.len, q->what, e);
+		    json_parse(answer.p, answer.len, q.what, e);
 		if (j != NULL && json_object_get(j, "data") == NULL) {
 			json_decref(j);
 			j = NULL;
 			err_set(e, CALA_INTEGRITY, "%s: an answer without "
-			    "data", q->what);
+			    "data", q.what);
 		}
 	}
 	buf_fini(&answer);

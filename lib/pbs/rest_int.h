@@ -19,10 +19,10 @@ struct rest_call {
 /*
  * pbs_rest_do(r, q, e): the call, with repetitions.
  * pbs_rest_envelope(r, q, e): the same; the whole object that was answered, which
- * has "data".  q->answer is ours.
+ * has "data".  q->answer is not looked at.
  */
 int pbs_rest_do(struct pbs_rest *, const struct rest_call *, struct err *);
-json_t *pbs_rest_envelope(struct pbs_rest *, struct rest_call *,
+json_t *pbs_rest_envelope(struct pbs_rest *, const struct rest_call *,
     struct err *);
 
 const struct pbs_target *pbs_rest_target(const struct pbs_rest *);
