@@ -2,9 +2,16 @@
  * rebuild: an index out of what is left.
  *
  * Archives refer to chunks by id, so an id is never given anew to anything that
- * some source still tells: the archives' own maps come first (they were written
- * with the ids in the same file), then whatever of the old index can be read.
- * Ids that nothing explains stay unexplained; no guess is better than a wrong
+ * some source still tells: the old index, as far as it can be read, and the maps
+ * in our own archives.  These are read by their own maps whatever the index
+ * says; for the archives without one it decides what their files are, so where
+ * the two differ it matters which is believed.
+ *
+ * The index, when it is the one that we wrote last, or when more archives agree
+ * with it than not: then those others are damaged or forged.  Else the maps:
+ * ddup-bak's own rebuild renumbers everything and leaves the archives as they
+ * are.  An id of which maps tell different things means what the index says, if
+ * one of them says the same, and else nothing: no guess is better than a wrong
  * file.
  */
 
@@ -28,6 +35,8 @@ struct rebuild {
 	struct ddup *r;
 	struct index now;               /* the index to be */
 	struct index ids;               /* which ids it has given */
+	struct index claim, claimed;    /* what the maps tell: hashes, ids */
+	uint64_t agree, differ;         /* archives, with the old index */
 	const struct care_say *say;
 	uint64_t top, maps, contradicted, old, fresh, bad, missing;
 	struct decoder *dec;
@@ -79,14 +88,52 @@ give(struct rebuild *b, const unsigned char *hash, uint64_t id,
 	return 1;
 }
 
+/* In the word of a claim. */
+enum {
+	CONTESTED = INDEX_SEEN,         /* by another map */
+	CONFIRMED = INDEX_USED          /* by the index: one of the claims */
+};
+
+static bool
+index_says(const struct rebuild *b, uint64_t id, const unsigned char *hash)
+{
+	uint32_t ref = index_id(&b->r->ix, id);
+
+	return ref != INDEX_NONE &&
+	    memcmp(index_hash(&b->r->ix, ref), hash, DDUP_HASH) == 0;
+}
+
+static int
+claim(struct rebuild *b, const struct amap *m, struct err *e)
+{
+	unsigned char key[DDUP_HASH];
+	uint32_t at, ref, word = 0;
+
+	key_of(m->id, key);
+	if ((at = index_find(&b->claimed, key)) == INDEX_NONE) {
+		if (index_add(&b->claimed, key, &at, e) == -1 ||
+		    index_add(&b->claim, m->hash, &ref, e) == -1)
+			return -1;
+		index_set_id(&b->claim, ref, m->id);
+	} else if (memcmp(index_hash(&b->claim, at), m->hash,
+	    DDUP_HASH) != 0) {
+		word = CONTESTED;
+	}
+	if (index_says(b, m->id, m->hash))
+		word |= CONFIRMED;
+	index_set_word(&b->claim, at, index_word(&b->claim, at) | word);
+	return 0;
+}
+
 static int
 from_map(void *arg, const char *name, struct err *e)
 {
 	struct rebuild *b = arg;
 	struct err why = ERR_INIT;
+	uint64_t same = 0, other = 0;
 	struct archive a;
 	size_t i;
-	int r = 1;
+	int ret = 0;
 
 	if (archive_open(&a, b->r, name, &why) == -1) {
 		if (why.code == CALA_INTEGRITY)
@@ -95,14 +142,55 @@ from_map(void *arg, const char *name, struct err *e)
 		return -1;
 	}
 	b->maps += a.ext;
-	for (i = 0; i < a.nmap && r != -1; i++) {
-		if (a.map[i].id == 0)
+	for (i = 0; i < a.nmap && ret == 0; i++) {
+		if (a.map[i].id == 0 || a.map[i].id > INDEX_ID_MAX)
 			continue;
-		r = give(b, a.map[i].hash, a.map[i].id, e);
+		if (index_says(b, a.map[i].id, a.map[i].hash))
+			same++;
+		else if (index_id(&b->r->ix, a.map[i].id) != INDEX_NONE)
+			other++;
+		ret = claim(b, &a.map[i], e);
+	}
+	b->agree += same > other;
+	b->differ += other > same;
+	archive_close(&a);
+	return ret == 0 ? 0 : err_ctx(e, "backup %s", str_q(name));
+}
+
+/* Is id one of which nobody can tell what it means? */
+static bool
+moot(const struct rebuild *b, uint64_t id)
+{
+	unsigned char key[DDUP_HASH];
+	uint32_t at;
+
+	key_of(id, key);
+	at = index_find(&b->claimed, key);
+	return at != INDEX_NONE && (index_word(&b->claim, at) &
+	    (CONTESTED | CONFIRMED)) == CONTESTED;
+}
+
+static int
+from_claims(struct rebuild *b, struct err *e)
+{
+	uint32_t i, word;
+	uint64_t id;
+	int r;
+
+	for (i = 0; i < b->claim.n; i++) {
+		id = index_get_id(&b->claim, i);
+		word = index_word(&b->claim, i);
+		if (id > b->top)
+			b->top = id;
+		if ((word & CONTESTED) != 0) {
+			b->contradicted++;
+			continue;
+		}
+		if ((r = give(b, index_hash(&b->claim, i), id, e)) == -1)
+			return -1;
 		b->contradicted += r == 0;
 	}
-	archive_close(&a);
-	return r == -1 ? -1 : 0;
+	return 0;
 }
 
 static int
@@ -119,6 +207,8 @@ from_old(struct rebuild *b, struct err *e)
 			continue;
 		if (id > b->top)
 			b->top = id;
+		if (b->r->foreign && moot(b, id))
+			continue;
 		if ((r = give(b, index_hash(old, i), id, e)) == -1)
 			return -1;
 		if (r == 0)
@@ -130,6 +220,28 @@ from_old(struct rebuild *b, struct err *e)
 		    index_refs(old, i));
 	}
 	return 0;
+}
+
+static int
+gather(struct rebuild *b, struct err *e)
+{
+	struct ddup *r = b->r;
+	bool index_first;
+
+	if (care_archives(r, from_map, b, e) == -1)
+		return -1;
+	index_first = !r->foreign || (b->agree > 0 && b->agree >= b->differ);
+	if (index_first && b->differ > 0)
+		say(b, "damaged: what %" PRIu64 " backups tell of their ids is "
+		    "not what the old index tells, which is believed",
+		    b->differ);
+	if (!index_first && b->differ > 0)
+		say(b, "note: another program has renumbered the old index: "
+		    "%" PRIu64 " backups tell what their ids mean",
+		    b->differ);
+	if (index_first)
+		return from_old(b, e) == -1 ? -1 : from_claims(b, e);
+	return from_claims(b, e) == -1 ? -1 : from_old(b, e);
 }
 
 /* Files that nothing told of get ids that nobody ever used. */
@@ -204,7 +316,7 @@ work(struct rebuild *b, struct count *c, struct err *e)
 	if (r->ix.damage[0] != '\0')
 		say(b, "note: the old index: %s; %u chunks could be read of "
 		    "it", r->ix.damage, r->ix.n);
-	if (care_archives(r, from_map, b, e) == -1 || from_old(b, e) == -1)
+	if (gather(b, e) == -1)
 		return -1;
 	/* Highest of all ids, also of those that nothing explains. */
 	if (count_all(c, e) == -1)
@@ -264,6 +376,8 @@ ddup_rebuild(struct ddup *r, const struct care_say *s, struct err *e)
 
 	index_init(&b.now);
 	index_init(&b.ids);
+	index_init(&b.claim);
+	index_init(&b.claimed);
 	count_init(&c, r, false);
 	if (repo_index(r, e) == -1 || (b.dec = decoder_new(e)) == NULL ||
 	    (lock = repo_lock_index(r, FOREIGN_DESTROY, e)) == -1)
@@ -282,5 +396,7 @@ out:
 	decoder_free(b.dec);
 	index_fini(&b.now);
 	index_fini(&b.ids);
+	index_fini(&b.claim);
+	index_fini(&b.claimed);
 	return ret;
 }

@@ -366,3 +366,47 @@ load ddup
 	wait $pid
 	d verify --read-data
 }
+
+# foreign: a repository that ddup-bak made, and a backup of ours of the same files:
+# it has a map of the same ids.
+foreign() {
+	vector rust-sample
+	mkdir t
+	d restore "$PWD/t" -b $U
+	put t $U4 >/dev/null
+	[ "$(chunks | wc -l)" -ge 2 ]
+	files() { (cd "$1" && find . -type f -exec sha256sum {} + | sort); }
+	files t >sums
+}
+
+right() {
+	rm -rf got
+	mkdir got
+	d restore "$PWD/got" -b "$1"
+	files got | diff sums -
+}
+
+@test "rebuild: an index that was renumbered gets its ids back from our maps" {
+	foreign
+	"$top/tests/ddup-forge" renumber "$R"
+	right $U4
+	# A backup without a map is whatever the index says.
+	run right $U
+	[ "$status" -ne 0 ]
+	d rebuild >said
+	grep -q 'has renumbered the old index' said
+	right $U
+	right $U4
+	d verify
+}
+
+@test "rebuild: a map that somebody forged changes no other backup" {
+	foreign
+	"$top/tests/ddup-forge" swap "$R/archives/$U4.ddup"
+	d rebuild >said
+	right $U
+	# Nor where the index may be another program's.
+	rm "$R/cala-state"
+	d rebuild
+	right $U
+}
