@@ -131,7 +131,7 @@ norm_number(const struct key *k, const char *v, struct buf *out, struct err *e)
 		    k->type == KEY_SIZE ? "size like 512MiB" :
 		    k->type == KEY_RATE ? "rate like 50MiB" :
 		    "duration like 36h or 7d");
-	if (n < k->min || n > max)
+	if ((n < k->min && (n != 0 || (k->flags & KEY_ZERO) == 0)) || n > max)
 		return err_set(e, CALA_USAGE, "%s is not between %ju and %ju",
 		    shown(k, v), (uintmax_t)k->min, (uintmax_t)max);
 	buf_str(out, v);

@@ -45,7 +45,8 @@ enum {
 	KEY_MAP = 4,            /* NAME.member = value */
 	KEY_REQUIRED = 8,       /* the disk can't work without it */
 	KEY_COMMA = 16,         /* a list whose line may name several */
-	KEY_READ = 32           /* a path of a file that must be there */
+	KEY_READ = 32,          /* a path of a file that must be there */
+	KEY_ZERO = 64           /* 0 as well, below min: cala chooses */
 };
 
 struct key {

@@ -463,6 +463,19 @@ l" ]
 	S3_LEFT=may s3_sound
 }
 
+@test "part-size = 0 leaves it to us" {
+	begin
+	s3_conf cala.conf 'part-size = 0'
+	cala-config lint
+	s3_blob $((20 * MIB)) >in
+	put k <in
+	s3_same k in
+	s3_conf cala.conf 'part-size = 4999999'
+	s3_fails 2 put k <in
+	s3_conf cala.conf 'part-size = 0' 'exact-parts = yes'
+	s3_fails 2 put k <in
+}
+
 @test "a service that keeps CRCs gets one, and any other nothing of the kind" {
 	begin
 	s3_blob $((20 * MIB)) >in
