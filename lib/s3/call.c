@@ -36,7 +36,7 @@ struct course {
 	unsigned attempt;       /* failures that were waited for */
 	unsigned strikes;       /* those that count */
 	unsigned skews, hops;
-	bool renewed, damaged, plain, styled;
+	bool renewed, damaged, plain, styled, asked;
 	struct err first;       /* of the style that was tried first */
 	uint64_t worked;        /* s->worked when it failed last */
 };
@@ -451,6 +451,8 @@ say(struct course *c, struct err *e)
 	if (strcmp(r->call.code, "InvalidObjectState") == 0)
 		err_hint(e, "the object is in an archive class: bring it back "
 		    "first (restore-object)");
+	else if (strcmp(r->call.code, "AuthorizationHeaderMalformed") == 0)
+		err_hint(e, "is region = %s right?", str_q(c->s->region));
 	else if (strcmp(r->call.code, "RequestTimeTooSkewed") == 0)
 		err_hint(e, "set this machine's clock");
 	else if (strcmp(r->call.code, "SignatureDoesNotMatch") == 0)
@@ -526,6 +528,43 @@ succeeded(struct course *c)
 	pthread_mutex_unlock(&s->mu);
 }
 
+/*
+ * A HEAD is refused without a word; the same question about the bucket has an
+ * answer that says why.  Only what concerns every request is taken over: the
+ * region, the clock, the key.
+ */
+static bool
+ask_why(struct course *c)
+{
+	static const char *const q[] = { "list-type", "2", "max-keys", "1",
+	    "prefix", ".cala/", NULL };
+	struct s3_req *r = c->r, why = { .call = { .method = "GET",
+	    .query = q }, .cancel = r->cancel, .deadline = r->deadline };
+	struct err ignored = ERR_INIT;
+	struct wire_facts f = { .date = 0 };
+
+	if (c->asked || r->curl != 0 || r->call.code[0] != '\0' ||
+	    strcmp(r->call.method, "HEAD") != 0 ||
+	    (r->call.status != 400 && r->call.status != 403))
+		return false;
+	c->asked = true;
+	if (wire_send(c->s, &why, 0, &f, &ignored) == -1 || why.curl != 0)
+		return false;
+	switch (s3_judge(0, why.call.status, why.call.code)) {
+	case S3_ELSEWHERE: case S3_SKEW: case S3_SIGNATURE: case S3_EXPIRED:
+		break;
+	default:
+		if (strcmp(why.call.code, "InvalidAccessKeyId") != 0)
+			return false;
+	}
+	c->f = f;
+	memcpy(r->call.code, why.call.code, sizeof(r->call.code));
+	r->call.status = why.call.status;
+	r->began = why.began;
+	r->verdict = s3_judge(0, r->call.status, r->call.code);
+	return true;
+}
+
 /* 0: done; 1: try again; -1: over. */
 static int
 next_step(struct course *c, struct err *e)
@@ -538,7 +577,7 @@ next_step(struct course *c, struct err *e)
 		succeeded(c);
 		return 0;
 	}
-	if (mend(c, e))
+	if (mend(c, e) || (e->code == 0 && ask_why(c) && mend(c, e)))
 		return 1;
 	if (e->code != 0)
 		return -1;

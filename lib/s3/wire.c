@@ -533,6 +533,15 @@ outcome(struct wire *w, int curl)
 	}
 	if (curl == CURLE_OK)
 		return 0;
+	/*
+	 * libcurl's word for a header line beyond its limit.  What it is not is
+	 * short of memory: nothing of ours is as large as that.
+	 */
+	if (curl == CURLE_OUT_OF_MEMORY && w->f->curl_text[0] == '\0') {
+		r->curl = CURLE_WEIRD_SERVER_REPLY;
+		keep(w->f->curl_text, sizeof(w->f->curl_text),
+		    "a header line of the answer is too long");
+	}
 	if (w->f->curl_text[0] == '\0')
 		keep(w->f->curl_text, sizeof(w->f->curl_text),
 		    curl_easy_strerror((CURLcode)curl));

@@ -264,6 +264,29 @@ refused() {
 	S3_UNSIGNED=may s3_sound
 }
 
+@test "another region, where a HEAD is refused without a word" {
+	put k
+	s3_do set region=eu-central-1 mute_region:=true
+	cala-s3 check -c c
+	s3_do set region=us-east-1
+	# A service that does not say which it wants: a hint, and no retries.
+	s3_fault status op=HeadBucket status=403 code=AccessDenied count=0
+	s3_fault status op=ListObjectsV2 status=400 count=0 \
+		code=AuthorizationHeaderMalformed
+	run --separate-stderr cala-s3 check -c c
+	[ "$status" -eq 12 ]
+	[[ $output$stderr == *'is region = '* ]]
+}
+
+@test "a header line beyond all measure is named, and no lack of memory" {
+	put k
+	s3_fault status op=GetObject status=503 count=0 \
+		"headers:={\"x-long\":\"$(printf '%0110000d' 0)\"}"
+	run --separate-stderr bash -c 'cala-s3get --retries 1 -c c k >out'
+	[ "$status" -eq 13 ]
+	[[ $stderr == *'header line of the answer is too long'* ]]
+}
+
 @test "a redirect to another host of the same service" {
 	s3_do set no_virtual=true
 	S3_ENDPOINT=http://s3.localhost:$S3_PORT s3_conf cala.conf \

@@ -53,6 +53,7 @@ SETTINGS = {
                 "INTELLIGENT_TIERING", "REDUCED_REDUNDANCY", "GLACIER",
                 "DEEP_ARCHIVE"],
     "no_checksums": 0,          # 501 or 400: checksum headers are refused
+    "mute_region": False,       # no header tells the right one
     "mute_checksums": False,    # announced ones are passed over in silence
     "no_content_md5": False,    # it is not compared
     "no_if_none_match": False,  # conditions of writes are ignored

@@ -330,7 +330,8 @@ class Connection:
                 self.check(req, entry)
                 response = self.carry_out(req)
         except Refused as e:
-            if e.code == "AuthorizationHeaderMalformed":
+            if e.code == "AuthorizationHeaderMalformed" and not \
+                    server.settings["mute_region"]:
                 e.headers["x-amz-bucket-region"] = server.settings["region"]
             response = shape.error(e, req.raw_path, entry["id"])
             entry["code"] = e.code
