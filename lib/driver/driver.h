@@ -129,6 +129,8 @@ struct driver {
 	const char *const *disks;       /* NULL-terminated */
 	unsigned takes;
 	bool salvages;          /* get, restore, ls, cat honour no_check */
+	bool proves;            /* get proves all before it gives any of it,
+				 * unless no_check says that it need not */
 	int (*put_begin)(struct driver_call *, struct sink **, struct err *);
 	int (*put_dir)(struct driver_call *, struct err *);
 	int (*open)(struct driver_call *, struct tree **, struct err *);

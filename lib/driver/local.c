@@ -367,6 +367,7 @@ const struct driver local_driver = {
 	.name = "cala-local",
 	.disks = disks,
 	.takes = DRIVER_STREAM,
+	.proves = true,
 	.put_begin = local_put,
 	.open = local_tree,
 	.get = local_get,

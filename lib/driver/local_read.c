@@ -131,13 +131,62 @@ piecewise(const struct stored *s)
 	return yes;
 }
 
+static void
+how_to_read(const struct driver_call *call, struct archive_read *how)
+{
+	memset(how, 0, sizeof(*how));
+	how->jobs = call->jobs;
+	how->memory = call->memory;
+}
+
+static bool
+seeks(const struct stored *s)
+{
+	return s->file.format == ARCHIVE_ZIP || s->file.format == ARCHIVE_7Z;
+}
+
+/* The same where no record has a sum: its end must be there, as stored. */
+static int
+decode_now(struct driver_call *call, struct stored *s, struct err *e)
+{
+	struct archive_read how;
+	struct stored again = *s;
+	struct source *src = NULL;
+	struct ranged *rg = NULL;
+	struct reader *in = NULL;
+	int ret = -1;
+
+	log_step(call->log, "%s: read to its end before, for it has no index "
+	    "and no SHA-256 on record", s->file.name);
+	how_to_read(call, &how);
+	again.has_rec = false;
+	if ((again.fd = fcntl(s->fd, F_DUPFD_CLOEXEC, 0)) == -1)
+		return err_sys(e, "%s", s->file.name);
+	if (!seeks(s)) {
+		src = checked_new(call, &again, e);
+	} else if ((rg = ranged_fd(again.fd, true, s->file.name, e)) != NULL) {
+		again.fd = -1;
+	}
+	if (src != NULL || rg != NULL)
+		in = stored_reader(src, rg, &how, call->log, s->file.name, e);
+	if (in != NULL)
+		ret = stored_prove(in, e);
+	reader_close(in);
+	stored_close(&again);
+	if (ret == 0 && lseek(s->fd, 0, SEEK_SET) == -1)
+		ret = err_sys(e, "%s", s->file.name);
+	return ret;
+}
+
 /* Nothing that is damaged is given to anybody who may write it somewhere. */
 static int
 vouch(struct driver_call *call, struct stored *s, struct err *e)
 {
-	if (s->file.dump || !stored_has_sum(&s->rec) || piecewise(s))
+	if (s->file.dump || (seeks(s) ? call->no_check &&
+	    !stored_has_sum(&s->rec) : call->no_check || piecewise(s)))
 		return 0;
-	return sum_now(call, s, e);
+	return stored_has_sum(&s->rec) ? sum_now(call, s, e) :
+	    decode_now(call, s, e);
 }
 
 int
@@ -165,14 +214,6 @@ not_a_dump(const struct stored *s, struct err *e)
 	return err_hint(e, "get --raw gives its bytes");
 }
 
-static void
-how_to_read(const struct driver_call *call, struct archive_read *how)
-{
-	memset(how, 0, sizeof(*how));
-	how->jobs = call->jobs;
-	how->memory = call->memory;
-}
-
 static int
 read_whole(struct driver_call *call, bool first, struct reader **out,
     struct err *e)
@@ -188,10 +229,11 @@ read_whole(struct driver_call *call, bool first, struct reader **out,
 	how_to_read(call, &how);
 	if (not_a_dump(&s, e) == -1)
 		goto out;
-	if (s.file.format == ARCHIVE_ZIP || s.file.format == ARCHIVE_7Z) {
+	if (seeks(&s)) {
 		/* They are read anywhere: there is no end to wait for. */
-		if (sum_now(call, &s, e) == -1 || (rg = ranged_fd(s.fd, true,
-		    s.file.name, e)) == NULL)
+		if ((first ? vouch(call, &s, e) : sum_now(call, &s, e)) ==
+		    -1 || (rg = ranged_fd(s.fd, true, s.file.name, e)) ==
+		    NULL)
 			goto out;
 		s.fd = -1;
 	} else if ((first && vouch(call, &s, e) == -1) ||

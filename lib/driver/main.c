@@ -145,6 +145,8 @@ verb_info(struct run *r, struct err *e)
 	jw_str(&j, "takes", r->d->takes == DRIVER_STREAM ? "stream" :
 	    r->d->takes == DRIVER_DIR ? "dir" : "both");
 	jw_bool(&j, "raw", r->d->raw != NULL);
+	if (r->d->proves)
+		jw_bool(&j, "proves", true);
 	jw_open(&j, "verbs", '[');
 	for (i = 0; i < VERBS; i++)
 		if (has_verb(r->d, verbs[i].bit))
@@ -362,7 +364,8 @@ no_strangers(const struct run *r, const struct verb *v, struct err *e)
 		{ "force-read", r->force_read, V_PUT },
 		{ "ignore-inode", r->ignore_inode, V_PUT },
 		{ "no-check", r->no_check, V_PUT | (r->d->salvages ?
-		    V_GET | V_RESTORE | V_LS | V_CAT : 0) },
+		    V_GET | V_RESTORE | V_LS | V_CAT : 0) |
+		    (r->d->proves ? V_GET : 0) },
 		{ "allow-empty", r->allow_empty, V_PUT },
 		{ "raw", r->raw, V_GET },
 		{ "recursive", r->recursive, V_LS },
@@ -606,7 +609,8 @@ start(struct run *r, int argc, char **argv, const struct verb **v,
 		    "put: refuse at once when so many don't fit", &r->expect,
 		    NULL },
 		{ OPT_FLAG, 0, "no-check", NULL,
-		    "put: without proof; get, ls, cat: what is left",
+		    "put: without proof; get: not proven before, or what is "
+		    "left",
 		    &r->no_check, NULL },
 		{ OPT_FLAG, 0, "allow-empty", NULL,
 		    "put: store even an empty stream", &r->allow_empty, NULL },

@@ -527,6 +527,7 @@ const struct driver s3_driver = {
 	.name = "cala-s3",
 	.disks = disks,
 	.takes = DRIVER_STREAM,
+	.proves = true,
 	.put_begin = s3disk_put,
 	.open = s3disk_tree,
 	.get = s3disk_get,

@@ -2,7 +2,7 @@
  * s3_read: what is stored, as bytes, as entries, as a tree.
  *
  * A whole backup comes in parallel ranges of one generation of the object, and
- * its record's SHA-256 is checked at the end.  A part of one costs a few ranged
+ * its record's SHA-256 is checked at the end; without an index, before, too.  A part of one costs a few ranged
  * requests where the archive has an index (or is a zip); else the object is
  * read through.
  */
@@ -84,19 +84,6 @@ found_record(struct driver_call *call, struct record *rec, struct err *e)
 	    d : NULL;
 }
 
-int
-s3disk_raw(struct driver_call *call, struct source **out, struct err *e)
-{
-	struct record rec;
-	struct s3_disk *d = found_record(call, &rec, e);
-
-	if (d == NULL)
-		return -1;
-	*out = download(d, &rec, e);
-	record_fini(&rec);
-	return *out != NULL ? 0 : -1;
-}
-
 static struct ranged *
 ranged(struct s3_disk *d, struct err *e)
 {
@@ -128,6 +115,77 @@ reader_of(struct driver_call *call, struct s3_disk *d,
 	return *out != NULL ? 0 : -1;
 }
 
+/* What is read here and there is compared with its record's sum before. */
+static int
+sum_now(struct s3_disk *d, const struct record *rec, struct err *e)
+{
+	struct source *src;
+	int ret;
+
+	if (!stored_has_sum(rec))
+		return 0;
+	if ((src = download(d, rec, e)) == NULL)
+		return -1;
+	ret = source_drain(src, e);
+	source_close(src);
+	return ret;
+}
+
+/* Of all but zip and 7z: can every piece be checked before it is given out? */
+static bool
+piecewise(struct s3_disk *d)
+{
+	struct err ignored = ERR_INIT;
+	struct ranged *rg = ranged(d, &ignored);
+	struct index *x = rg != NULL ? index_open(rg, &ignored) : NULL;
+	bool yes = x != NULL;
+
+	index_free(x);
+	ranged_close(rg);
+	return yes;
+}
+
+/*
+ * Nothing that is damaged or cut is given to anybody who may write it
+ * somewhere: what can't be checked piece by piece comes twice.
+ */
+static int
+vouch(struct driver_call *call, struct s3_disk *d, const struct record *rec,
+    struct err *e)
+{
+	struct reader *in;
+	int ret;
+
+	/* a zip is read here and there: only before can all be compared */
+	if (seeks(d->found.format) ? call->no_check && !stored_has_sum(rec) :
+	    call->no_check || piecewise(d))
+		return 0;
+	log_step(call->log, "%s: fetched once before, to be sure that it is "
+	    "whole: %s", d->found.key, stored_has_sum(rec) ?
+	    "its SHA-256 is the record's" : "it has no index, and no SHA-256 "
+	    "on record");
+	if (stored_has_sum(rec))
+		return sum_now(d, rec, e);
+	if (reader_of(call, d, rec, &in, e) == -1)
+		return -1;
+	ret = stored_prove(in, e);
+	reader_close(in);
+	return ret;
+}
+
+int
+s3disk_raw(struct driver_call *call, struct source **out, struct err *e)
+{
+	struct record rec;
+	struct s3_disk *d = found_record(call, &rec, e);
+
+	if (d == NULL)
+		return -1;
+	*out = vouch(call, d, &rec, e) == 0 ? download(d, &rec, e) : NULL;
+	record_fini(&rec);
+	return *out != NULL ? 0 : -1;
+}
+
 int
 s3disk_get(struct driver_call *call, struct reader **out, struct err *e)
 {
@@ -137,7 +195,9 @@ s3disk_get(struct driver_call *call, struct reader **out, struct err *e)
 
 	if (d == NULL)
 		return -1;
-	ret = reader_of(call, d, &rec, out, e);
+	ret = vouch(call, d, &rec, e);
+	if (ret == 0)
+		ret = reader_of(call, d, &rec, out, e);
 	record_fini(&rec);
 	return ret;
 }
@@ -178,22 +238,6 @@ look(struct driver_call *call, struct s3_disk *d, struct err *e)
 	index_free(x);
 	ranged_close(rg);
 	return x != NULL ? 1 : 0;
-}
-
-/* What is read here and there is compared with its record's sum before. */
-static int
-sum_now(struct s3_disk *d, const struct record *rec, struct err *e)
-{
-	struct source *src;
-	int ret;
-
-	if (!stored_has_sum(rec))
-		return 0;
-	if ((src = download(d, rec, e)) == NULL)
-		return -1;
-	ret = source_drain(src, e);
-	source_close(src);
-	return ret;
 }
 
 int

@@ -293,38 +293,56 @@ stored_failed(struct driver_call *call, const char *step, struct err *e)
 	return -1;
 }
 
+/* What was read, as the record counts it. */
+struct count {
+	uint64_t files, size, all;
+	struct driver_call *call;       /* told meanwhile; NULL: nobody is */
+};
+
 /* Every entry and every byte, as a restore would take them. */
 static int
-read_all(struct driver_call *call, struct reader *in, uint64_t *files,
-    uint64_t *size, uint64_t *all, struct err *e)
+read_all(struct reader *in, struct count *n, struct err *e)
 {
 	const struct entry *en;
 	struct content *c;
 	unsigned char *p = malloc(READ_BUF);
-	ssize_t n;
+	ssize_t k;
 	int got;
 
 	if (p == NULL)
 		return err_oom(e);
-	*files = *size = *all = 0;
 	while ((got = reader_next(in, &en, &c, e)) == 1) {
-		++*all;
-		*files += en->type != ENTRY_DIR;
-		*size += en->size;
-		call->tally.files = *files;
+		n->all++;
+		n->files += en->type != ENTRY_DIR;
+		n->size += en->size;
+		if (n->call != NULL)
+			n->call->tally.files = n->files;
 		while (c != NULL) {
-			n = content_read(c, p, READ_BUF, e);
-			if (n == -1 || stop_check(e) == -1) {
+			k = content_read(c, p, READ_BUF, e);
+			if (k == -1 || stop_check(e) == -1) {
 				free(p);
 				return -1;
 			}
-			if (n == 0)
+			if (k == 0)
 				break;
-			call->tally.bytes += (size_t)n;
+			if (n->call != NULL)
+				n->call->tally.bytes += (size_t)k;
 		}
 	}
 	free(p);
 	return got;
+}
+
+int
+stored_prove(struct reader *in, struct err *e)
+{
+	struct count n = { .call = NULL };
+
+	if (read_all(in, &n, e) == 0)
+		return 0;
+	if (e->code == CALA_INCOMPLETE)
+		e->code = CALA_INTEGRITY;
+	return -1;
 }
 
 int
@@ -342,19 +360,19 @@ int
 stored_verify(struct driver_call *call, const struct record *rec,
     struct reader *in, struct err *e)
 {
-	uint64_t files = 0, size = 0, all = 0;
+	struct count n = { .call = call };
 
-	if (read_all(call, in, &files, &size, &all, e) == -1) {
+	if (read_all(in, &n, e) == -1) {
 		/* Stored, and its end is not there: damage. */
 		if (e->code == CALA_INCOMPLETE)
 			e->code = CALA_INTEGRITY;
 		return stored_failed(call, "read", e);
 	}
 	driver_say(call, "ok: read to its end: %" PRIu64 " entries, %" PRIu64
-	    " bytes of files", all, size);
+	    " bytes of files", n.all, n.size);
 	if (stored_compare(call, rec, "files", rec->has_files, rec->files,
-	    files, e) == -1 || stored_compare(call, rec, "bytes of files",
-	    rec->has_size, rec->size, size, e) == -1)
+	    n.files, e) == -1 || stored_compare(call, rec, "bytes of files",
+	    rec->has_size, rec->size, n.size, e) == -1)
 		return -1;
 	driver_say(call, stored_has_sum(rec) ?
 	    "ok: its SHA-256 is the record's" : rec->sum_value != NULL ?

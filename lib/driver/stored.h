@@ -27,6 +27,7 @@ struct rate;
  * stored_reader(src, rg, how, log, name, e): the entries of src, or of rg when
  *   that is not NULL (one of them is); what is behind the last entry is read,
  *   too.  Takes it.
+ * stored_prove(in, e): read all of it, for what its format can tell of damage.
  * stored_tree(rg, how, log, name, e): archive_tree.  Takes rg.
  */
 bool stored_has_sum(const struct record *);
@@ -34,6 +35,7 @@ struct source *stored_source(struct source *, const struct record *,
     struct rate *, const char *, struct err *);
 struct reader *stored_reader(struct source *, struct ranged *,
     const struct archive_read *, struct log *, const char *, struct err *);
+int stored_prove(struct reader *, struct err *);
 struct tree *stored_tree(struct ranged *, const struct archive_read *,
     struct log *, const char *, struct err *);
 

@@ -210,6 +210,10 @@ transfer(const struct job_env *env, const struct conf_server *srv,
 		return err_sys(e, "pipe");
 	/* A whole archive as it is stored: the unpacker decodes in parallel. */
 	get_args(env, srv, how, b, driver.raw && how->npaths == 0, &a[0]);
+	/* staged: nothing is touched before the end is known */
+	if (driver.proves && how->npaths == 0 &&
+	    (how->to != NULL || how->truncate))
+		args_add(&a[0], "--no-check");
 	unpack_args(env, srv, how, b, commit[0], &a[1]);
 	code = tool_pipe(env, a, 2, commit, lock, NULL, e);
 	args_free(&a[0]);

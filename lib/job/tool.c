@@ -493,6 +493,7 @@ driver_info(const struct job_env *env, const struct conf_section *cfg,
 	out->dir = takes != NULL && (strcmp(takes, "dir") == 0 ||
 	    strcmp(takes, "both") == 0);
 	out->raw = json_get_bool(j, "raw", false);
+	out->proves = json_get_bool(j, "proves", false);
 	out->restore = false;
 	json_array_foreach(json_object_get(j, "verbs"), i, verb)
 		out->restore |= json_is_string(verb) &&

@@ -89,6 +89,7 @@ struct driver_facts {
 	bool stream, dir;       /* put takes */
 	bool raw;               /* get --raw: it keeps archives */
 	bool restore;           /* has that verb */
+	bool proves;            /* get takes --no-check: see driver.h */
 };
 int driver_info(const struct job_env *, const struct conf_section *,
     struct driver_facts *, struct err *);

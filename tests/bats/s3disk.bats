@@ -315,6 +315,55 @@ listed() {
 	[[ $output == *"none that cala knows"* && $output != *"SHA-256 is"* ]]
 }
 
+@test "an overlay is begun only when all of the object is known to be whole" {
+	mkdir -p t v
+	head -c 300000 /dev/urandom >t/a
+	head -c 300000 /dev/urandom >t/b
+	echo live >v/a
+	cat >>cala.conf <<-END
+	[server "$S"]
+	name = survival
+	path = $PWD/v
+	configuration = c
+	END
+	export RUNTIME_DIRECTORY=$PWD/run
+	mkdir run
+	tar cf - -C t . | gzip -1 >whole
+	head -c 500000 whole >cut
+	tar cf - -C t . | head -c 500000 >cut.tar
+	{ (cd t && bsdtar --format zip -cf - a b) || :; } >z.zip
+	python3 - z.zip <<-'END'
+	import sys
+	with open(sys.argv[1], "r+b") as f:
+	    f.seek(-200000, 2)
+	    byte = f.read(1)
+	    f.seek(-1, 1)
+	    f.write(bytes([byte[0] ^ 1]))
+	END
+	for f in cut:tar.gz cut.tar:tar z.zip:zip; do
+		theirs "$S/$U.${f#*:}" "${f%:*}"
+		for how in '' --truncate "--to $PWD/new"; do
+			# shellcheck disable=SC2086
+			run --separate-stderr cala restore -v survival $U $how
+			echo "$f $how: $stderr"
+			[ "$status" -eq 14 ] || { [ -n "$how" ] &&
+				[ "$status" -eq 4 ]; }
+			[ "$(ls -A v)" = a ] && [ "$(cat v/a)" = live ]
+			[ ! -e new ]
+			# What is staged is fetched once.
+			if [ -z "$how" ]; then
+				[[ $stderr == *'fetched once before'* ]]
+			else
+				[[ $stderr != *'fetched once before'* ]]
+			fi
+		done
+		d rm -b $U >/dev/null
+	done
+	theirs "$S/$U.tar.gz" whole
+	cala restore survival $U
+	cmp t/a v/a && cmp t/b v/b
+}
+
 @test "an object that is replaced while it is read" {
 	mkdir t
 	s3_blob 30000000 >t/x
