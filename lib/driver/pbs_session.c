@@ -12,7 +12,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/code.h"
 #include "base/hash.h"
 #include "base/stop.h"
 #include "base/str.h"
@@ -231,15 +230,11 @@ pbs_session_fetch(void *arg, const unsigned char digest[PBS_DIGEST],
     struct buf *out, struct err *e)
 {
 	struct want_chunk w = { digest, out };
-	char hex[2 * PBS_DIGEST + 1];
 	int ret = again(arg, get_chunk, &w, e);
 
 	/* The index is right: the store has lost it. */
-	if (ret == -1 && e->code == CALA_NOTFOUND) {
+	if (ret == -1 && e->code == CALA_NOTFOUND)
 		e->code = CALA_INTEGRITY;
-		hex_put(digest, PBS_DIGEST, hex);
-		err_ctx(e, "%s", hex);
-	}
 	return ret;
 }
 

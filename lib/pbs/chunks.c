@@ -26,9 +26,9 @@
 #include "pbs/index.h"
 
 enum {
-	JOBS = 8,
+	JOBS = 4,
 	SLOTS = 64,
-	MEMORY = 64 << 20
+	MEMORY = 48 << 20
 };
 
 struct chunks;
@@ -61,7 +61,7 @@ struct chunks {
 	size_t largest;         /* chunk of the index */
 	pthread_mutex_t mu;     /* over the slots and what follows */
 	struct slot slot[SLOTS];
-	uint64_t held;          /* bytes of slots in use */
+	uint64_t held;          /* bytes that slots have */
 	uint64_t limit;
 	uint64_t clock;
 	size_t last;            /* chunk that was read last */
@@ -143,6 +143,12 @@ run(struct job *j)
 	if (k == NULL)
 		return;
 	buf_reset(&k->blob);
+	/* As much at once as a blob can be that does not compress. */
+	if (k->blob.cap <= s->len + PBS_BLOB_ROOM) {
+		buf_fini(&k->blob);
+		buf_init(&k->blob, PBS_BLOB_MAX);
+	}
+	(void)buf_room(&k->blob, s->len + PBS_BLOB_ROOM);
 	if (g->how.fetch(g->how.arg, digest, &k->blob, &s->e) == 0 &&
 	    buf_failed(&k->blob, &s->e) == 0)
 		s->ret = pbs_chunk_open(k->coder, k->blob.p, k->blob.len,
@@ -165,11 +171,20 @@ finish(struct chunks *g, struct slot *s)
 	s->busy = false;
 }
 
+/* What it holds is not wanted any more; its memory may be. */
 static void
-drop(struct chunks *g, struct slot *s)
+drop(struct slot *s)
 {
-	g->held -= s->len;
 	s->used = false;
+}
+
+static void
+release(struct chunks *g, struct slot *s)
+{
+	g->held -= s->room;
+	free(s->p);
+	s->p = NULL;
+	s->room = 0;
 }
 
 /* The slot of chunk i, or of another one with the same bytes. */
@@ -214,15 +229,34 @@ victim(struct chunks *g, size_t first, size_t last)
 	return old;
 }
 
+/*
+ * A slot that is not in use, for len bytes: one whose memory fits, or one that
+ * may have some; memory that lies idle goes first.
+ */
 static struct slot *
-vacant(struct chunks *g)
+vacant(struct chunks *g, size_t len)
 {
+	struct slot *fits = NULL, *any = NULL;
 	size_t k;
 
-	for (k = 0; k < SLOTS; k++)
+	for (k = 0; k < SLOTS; k++) {
+		struct slot *s = &g->slot[k];
+
+		if (s->used)
+			continue;
+		if (s->room >= len && (fits == NULL || s->room < fits->room))
+			fits = s;
+		any = s;
+	}
+	if (fits != NULL && fits->room / 2 <= len)
+		return fits;
+	for (k = 0; k < SLOTS && g->held + len > g->limit; k++)
 		if (!g->slot[k].used)
-			return &g->slot[k];
-	return NULL;
+			release(g, &g->slot[k]);
+	if (any == NULL || g->held - any->room + len > g->limit)
+		return NULL;
+	release(g, any);
+	return any;
 }
 
 /* Wait for the one that was begun first, if any is under way. */
@@ -250,7 +284,7 @@ room(struct chunks *g, size_t len, size_t first, size_t last, bool must)
 {
 	struct slot *s;
 
-	while ((s = vacant(g)) == NULL || g->held + len > g->limit) {
+	while ((s = vacant(g, len)) == NULL) {
 		struct slot *old = victim(g, first, last);
 
 		if (old == NULL && must) {
@@ -261,7 +295,7 @@ room(struct chunks *g, size_t len, size_t first, size_t last, bool must)
 		if (old == NULL)
 			return NULL;
 		finish(g, old);
-		drop(g, old);
+		drop(old);
 	}
 	return s;
 }
@@ -281,10 +315,11 @@ begin(struct chunks *g, size_t i, size_t last, bool must, struct err *e)
 	if ((s = room(g, len, must ? i : g->last, last, must)) == NULL)
 		return 1;
 	if (s->room < len) {
-		if ((p = realloc(s->p, len)) == NULL)
+		if ((p = malloc(len)) == NULL)
 			return err_oom(e);
 		s->p = p;
 		s->room = len;
+		g->held += len;
 	}
 	s->job.run = run;
 	s->g = g;
@@ -293,7 +328,6 @@ begin(struct chunks *g, size_t i, size_t last, bool must, struct err *e)
 	s->len = len;
 	s->stamp = ++g->clock;
 	err_clear(&s->e);
-	g->held += len;
 	pool_submit(g->pool, &s->job);
 	return 0;
 }
@@ -350,7 +384,7 @@ get(struct chunks *g, size_t i, uint64_t off, uint64_t n, struct err *e)
 	*e = s->e;
 	/* It may be there when it is asked for again. */
 	g->pin = NULL;
-	drop(g, s);
+	drop(s);
 	return NULL;
 }
 
@@ -435,6 +469,8 @@ pbs_chunks(const struct pbs_chunks *how, struct err *e)
 	static const struct ranged_ops ops = { c_read, c_close };
 	const struct pbs_index *ix = how->index;
 	struct chunks *g = calloc(1, sizeof(*g));
+	unsigned jobs = how->jobs != 0 ? how->jobs : JOBS;
+	uint64_t avg;
 	size_t i, len;
 
 	if (g == NULL) {
@@ -454,10 +490,15 @@ pbs_chunks(const struct pbs_chunks *how, struct err *e)
 	if (g->limit < 2 * g->largest)
 		g->limit = 2 * g->largest;
 	g->last = SIZE_MAX - 1;
+	/* Blobs under way come on top: about half as much again at most. */
+	avg = ix->n > 0 ? ix->size / ix->n + 1 : 1;
+	if (jobs > g->limit / (2 * avg))
+		jobs = g->limit / (2 * avg) > 0 ?
+		    (unsigned)(g->limit / (2 * avg)) : 1;
 	if ((g->name = strdup(how->name)) == NULL)
 		err_oom(e);
 	else
-		g->pool = pool_new(how->jobs != 0 ? how->jobs : JOBS, e);
+		g->pool = pool_new(jobs, e);
 	if (g->pool == NULL) {
 		c_close(&g->r);
 		return NULL;

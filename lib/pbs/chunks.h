@@ -32,8 +32,8 @@ struct pbs_chunks {
 	int (*fetch)(void *, const unsigned char [PBS_DIGEST], struct buf *,
 	    struct err *);
 	void *arg;
-	unsigned jobs;                  /* requests at once; 0: 8 */
-	uint64_t memory;                /* for chunks; 0: 64 MiB */
+	unsigned jobs;                  /* requests at once; 0: 4 */
+	uint64_t memory;                /* for chunks; 0: 48 MiB */
 	bool whole;                     /* it will be read from front to back */
 	/*
 	 * Zeros for a damaged chunk, said in log once: what is left of the

@@ -573,7 +573,7 @@ chunks() {
 	    listed began stored "same bytes" protection removed; do
 		grep -q "^ok: .*$word" <<<"$output" || { echo "$word"; false; }
 	done
-	! grep -v '^ok: \|^note: ' <<<"$output"
+	[ -z "$(grep -v '^ok: \|^note: ' <<<"$output")" ]
 	[ -z "$(pbs_snapshots)" ]
 	[ "$(pbs_client rest GET S/groups)" = "[]" ]
 	pbs_sound
@@ -666,15 +666,18 @@ chunks() {
 @test "answers that are no answers" {
 	tree
 	wings $T $U
-	for what in "json text={}" "json text={\"data\":7}" "json text=[" \
-	    "status status=500 text=broken" "status status=403 text=no"; do
-		# shellcheck disable=SC2086
-		pbs_fault ${what%% *} 'op=GET S/snapshots' count=0 ${what#* }
+	odd() {
+		pbs_fault "$1" 'op=GET S/snapshots' count=0 "${@:2}"
 		run --separate-stderr d list
-		echo "$what: $status $stderr"
-		[ "$status" -ne 0 ] && [ "$status" -ne 3 ] && [ -z "$output" ]
 		pbs_do clear
-	done
+		echo "$*: $status $stderr"
+		[ "$status" -ne 0 ] && [ "$status" -ne 3 ] && [ -z "$output" ]
+	}
+	odd json 'text={}'
+	odd json 'text={"data":7}'
+	odd json 'text=['
+	odd status status=500 text=broken
+	odd status status=403 text=no
 	pbs_fault flip 'op=GET chunk' at=100 count=0
 	run d cat -b $U world/region/r.0.0.mca
 	[ "$status" -eq 14 ]
@@ -688,5 +691,4 @@ chunks() {
 	[ "$status" -eq 14 ]
 	pbs_do clear
 	d cat -b $U server.properties | cmp - t/server.properties
-	! grep -r "$PBS_SECRET" out err 2>/dev/null
 }
