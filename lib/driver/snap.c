@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -339,6 +340,20 @@ snap_clear(struct snap *s, const char *uuid, struct err *e)
 	if (fsync(s->dirfd) == -1)
 		return err_sys(e, "sync %s", str_q(s->path));
 	return 0;
+}
+
+bool
+snap_arriving(struct snap *s, const char *uuid)
+{
+	struct err ignored = ERR_INIT;
+	int fd = snap_folder(s, uuid, &ignored);
+	bool held;
+
+	if (fd == -1)
+		return false;
+	held = flock(fd, LOCK_EX | LOCK_NB) == -1 && errno == EWOULDBLOCK;
+	close(fd);
+	return held;
 }
 
 /* ---- verbs ---- */

@@ -27,6 +27,9 @@
 struct match;
 struct zfs_seen;
 
+/* What check makes to try; found when its lock is held, it is a leftover. */
+#define SNAP_PROBE ".cala-check"
+
 enum {
 	SNAP_IGNORED = 8 << 20,         /* bytes of rules */
 	SNAP_WAIT = 30                  /* seconds for the lock */
@@ -184,6 +187,7 @@ void snap_end(struct snap *);
  * same into an open folder.
  * snap_rules(s, uuid, rec, &m, e): its ignore rules; NULL when it has none.
  * snap_clear(s, uuid, e): remove our files in U/, and U/ when nothing is left.
+ * snap_arriving(s, uuid): is U/ there, and held by somebody who receives U?
  */
 int snap_folder(struct snap *, const char *, struct err *);
 int snap_recorded(struct snap *, const char *, struct record *, struct err *);
@@ -193,6 +197,7 @@ int snap_write(int, const struct record *, struct err *);
 int snap_rules(struct snap *, const char *, const struct record *,
     struct match **, struct err *);
 int snap_clear(struct snap *, const char *, struct err *);
+bool snap_arriving(struct snap *, const char *);
 
 /* The verbs: snap_put.c, snap_read.c, snap_care.c, snap_move.c. */
 int snap_put(struct driver_call *, struct err *);

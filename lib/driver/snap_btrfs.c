@@ -369,16 +369,19 @@ bt_close(struct snap *s, struct snap_root *r)
 	r->fd = -1;
 }
 
-/* A subvolume, a snapshot of it, and both away again. */
+/*
+ * A subvolume, a snapshot of it, and both away again; under the lock, and after
+ * what a killed check has left.
+ */
 static int
-probe(struct snap *s, struct err *e)
+try_both(struct snap *s, struct err *e)
 {
-	char one[64], two[64];
+	static const char one[] = SNAP_PROBE, two[] = SNAP_PROBE "-2";
+	size_t swept = 0;
 	int fd, ret = -1;
 
-	snprintf(one, sizeof(one), ".cala-check-%ld", (long)getpid());
-	snprintf(two, sizeof(two), ".cala-check-%ld-2", (long)getpid());
-	if (subvol_create(s->dirfd, one, e) == -1)
+	if (snap_btrfs_sweep(s, &swept, e) == -1 ||
+	    subvol_create(s->dirfd, one, e) == -1)
 		return -1;
 	fd = openat(s->dirfd, one,
 	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -392,6 +395,15 @@ probe(struct snap *s, struct err *e)
 		return subvol_delete(s->dirfd, one, e);
 	(void)subvol_delete(s->dirfd, one, &(struct err)ERR_INIT);
 	return -1;
+}
+
+static int
+probe(struct snap *s, struct err *e)
+{
+	int ret = snap_lock(s, e) == -1 ? -1 : try_both(s, e);
+
+	snap_unlock(s);
+	return ret;
 }
 
 static void

@@ -354,6 +354,22 @@ snap_btrfs_depart(struct snap *s, struct snap_arrival *a)
 	a->dir = -1;
 }
 
+/* Of a check that was killed; one that is at work holds the lock. */
+static int
+drop_probe(struct snap *s, const char *probe, size_t *n, struct err *e)
+{
+	int fd, is;
+
+	if (s->lock == -1 || (fd = open_in(s->dirfd, probe)) == -1)
+		return 0;
+	is = subvol_root(fd);
+	close(fd);
+	if (is != 1)
+		return 0;
+	++*n;
+	return s->call->dry_run ? 0 : subvol_delete(s->dirfd, probe, e);
+}
+
 int
 snap_btrfs_sweep(struct snap *s, size_t *n, struct err *e)
 {
@@ -368,6 +384,10 @@ snap_btrfs_sweep(struct snap *s, size_t *n, struct err *e)
 		return err_sys(e, "read %s", str_q(s->path));
 	}
 	while (ret == 0 && (d = readdir(dp)) != NULL) {
+		if (str_begins(d->d_name, SNAP_PROBE)) {
+			ret = drop_probe(s, d->d_name, n, e);
+			continue;
+		}
 		if (!str_begins(d->d_name, RECV) ||
 		    (dir = open_in(s->dirfd, d->d_name)) == -1)
 			continue;

@@ -192,6 +192,7 @@ orphan(struct snap *s, const char *name)
 
 	if (uuid_norm(name, uuid) == -1 || strcmp(name, uuid) != 0 ||
 	    s->kind->stored(s, uuid, &ignored) != 0 ||
+	    snap_arriving(s, uuid) ||
 	    (fd = snap_folder(s, uuid, &ignored)) == -1)
 		return false;
 	old = fstatat(fd, "cala.json", &st, AT_SYMLINK_NOFOLLOW) == 0 &&

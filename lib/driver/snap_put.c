@@ -124,6 +124,11 @@ take(struct put *p, struct err *e)
 	if (snap_lock(s, e) == -1 || not_taken(p, e) == -1 ||
 	    s->kind->before(s, &p->vol, -1, e) == -1)
 		goto out;
+	if (snap_arriving(s, uuid)) {
+		err_set(e, CALA_LOCKED, "backup %s is being received by "
+		    "somebody else", uuid);
+		goto out;
+	}
 	/* What a deletion by Wings, or a killed run, left under this name. */
 	if (mkdirat(s->dirfd, uuid, 0700) == -1 && (errno != EEXIST ||
 	    snap_clear(s, uuid, e) == -1 ||

@@ -602,18 +602,24 @@ pool_line(void *arg, const char *p, size_t n, struct err *e)
 	return 0;
 }
 
-/* A snapshot of a server's dataset, and away again. */
+/*
+ * A snapshot of a server's dataset, and away again; under the lock, and after
+ * what a killed check has left.
+ */
 static int
 probe(struct snap *s, const char *dataset, struct err *e)
 {
 	char full[SNAP_FULL];
 	const char *argv[] = { "zfs", "snapshot", full, NULL };
+	int ret = -1;
 
-	snprintf(full, sizeof(full), "%s@cala-check-%ld", dataset,
-	    (long)getpid());
-	if (zfs_do(s->call->log, argv, false, e) == -1)
-		return -1;
-	return zfs_destroy(s->call->log, full, true, e);
+	snprintf(full, sizeof(full), "%s@cala-check", dataset);
+	if (snap_lock(s, e) == 0 &&
+	    zfs_destroy(s->call->log, full, true, e) == 0 &&
+	    zfs_do(s->call->log, argv, false, e) == 0)
+		ret = zfs_destroy(s->call->log, full, true, e);
+	snap_unlock(s);
+	return ret;
 }
 
 static int

@@ -169,6 +169,12 @@ old_trees() {
 	run d receive -s $S --uuid $U2 <whole
 	[ "$status" -eq 11 ] || [ "$status" -eq 15 ]
 	[ -e "$store/$U2/dataset" ]
+	# Nor does a put of that UUID, or a gc after a long day.
+	run put --uuid $U2
+	[ "$status" -eq 11 ] || [ "$status" -eq 15 ]
+	touch -d '2 days ago' "$store/$U2/cala.json"
+	d gc
+	[ -e "$store/$U2/dataset" ]
 	tail -c +700001 whole >&7
 	exec 7>&-
 	wait $job

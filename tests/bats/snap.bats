@@ -508,6 +508,10 @@ incremental() {
 	exec 7>f
 	cat whole >&7
 	head -c 400000 /dev/zero >&7
+	for _ in $(seq 1 100); do
+		! compgen -G "$store/.cala-recv-*" || break
+		sleep 0.1
+	done
 	[ "$(find "$store" -maxdepth 1 -name '.cala-recv-*' | wc -l)" -eq 1 ]
 	kill -KILL $job
 	wait $job || true
@@ -574,6 +578,15 @@ incremental() {
 	[[ $output == *"ok: made a snapshot"*"is a subvolume"* ]]
 	[[ $output == *"b: "*"no subvolume"* ]]
 	[ "$(btrfs subvolume list "$fs" | wc -l)" -eq 1 ]
+	# What a killed one left does not stay, whoever comes next.
+	for verb in check gc; do
+		btrfs -q subvolume create "$store/.cala-check"
+		btrfs -q subvolume create "$store/.cala-check-2"
+		mkdir "$store/.cala-check-mine"
+		d $verb
+		[ "$(btrfs subvolume list "$fs" | wc -l)" -eq 1 ]
+		rmdir "$store/.cala-check-mine"
+	done
 }
 
 @test "zfs: check says what is missing" {
@@ -588,6 +601,10 @@ incremental() {
 	[ "$status" -eq 0 ]
 	[[ $output == *"a: "*"dataset $pool/server-$S"*"ok: made a snapshot"* ]]
 	[[ $output == *"b: "*"can't take it"* ]]
+	[ -z "$(zfs list -H -t snapshot -o name)" ]
+	# What a killed one left does not stay.
+	zfs snapshot "$pool/server-$S@cala-check"
+	d check
 	[ -z "$(zfs list -H -t snapshot -o name)" ]
 	local tool
 	tool=$(command -v cala-snap)
