@@ -14,13 +14,13 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/io.h"
-#include "base/json.h"
 #include "base/stop.h"
 #include "base/str.h"
 #include "base/when.h"
 #include "driver/s3tool.h"
 #include "front/front.h"
 #include "front/meter.h"
+#include "front/report.h"
 
 static const char usage[] =
     "cala-s3get [options] -c CONFIGURATION KEY\n"
@@ -303,40 +303,18 @@ report(struct run *r, struct err *e)
 {
 	FILE *out = r->a->output != NULL && strcmp(r->a->output, "-") != 0 ?
 	    stdout : stderr;
-	struct jw j;
-	struct buf b;
-	int ret;
+	struct front_report rep;
 
 	if (!r->t.json)
 		return 0;
-	buf_init(&b, 65536);
-	jw_begin(&j, &b);
-	jw_open(&j, NULL, '{');
-	jw_u64(&j, "v", 1);
-	jw_str(&j, "type", "summary");
-	jw_bool(&j, "ok", true);
-	jw_u64(&j, "code", 0);
-	jw_str(&j, "bucket", r->t.setup.target.bucket);
-	jw_bytes(&j, "key", r->t.key, strlen(r->t.key));
-	jw_u64(&j, "size", r->how.total);
-	jw_u64(&j, "written", r->written);
-	jw_u64(&j, "resumed", r->had);
-	jw_str(&j, "etag", r->how.got_etag);
-	if (r->how.got_version[0] != '\0')
-		jw_str(&j, "version_id", r->how.got_version);
-	if (r->how.verified != NULL)
-		jw_str(&j, "verified", r->how.verified);
-	else
-		jw_null(&j, "verified");
-	jw_real(&j, "seconds", when_mono() - r->began);
-	jw_close(&j, '}');
-	buf_chr(&b, '\n');
-	if ((ret = buf_failed(&b, e)) == 0) {
-		fwrite(b.p, 1, b.len, out);
-		ret = file_printed(out, "the report", e);
-	}
-	buf_fini(&b);
-	return ret;
+	s3tool_report(&r->t, &rep, r->log);
+	jw_u64(&rep.j, "size", r->how.total);
+	jw_u64(&rep.j, "written", r->written);
+	jw_u64(&rep.j, "resumed", r->had);
+	s3tool_proof(&rep, r->how.got_etag, r->how.got_version,
+	    r->how.verified);
+	jw_real(&rep.j, "seconds", when_mono() - r->began);
+	return front_report_print(&rep, out, "the report", e);
 }
 
 static int

@@ -6,16 +6,15 @@
 #include <unistd.h>
 
 #include "archive/whole.h"
-#include "base/buf.h"
 #include "base/file.h"
 #include "base/io.h"
-#include "base/json.h"
 #include "base/str.h"
 #include "base/when.h"
 #include "driver/s3_memory.h"
 #include "driver/s3tool.h"
 #include "front/front.h"
 #include "front/meter.h"
+#include "front/report.h"
 
 static const char usage[] =
     "cala-s3put [options] -c CONFIGURATION KEY [-- COMMAND...]\n"
@@ -138,42 +137,18 @@ static int
 report(struct run *r, struct err *e)
 {
 	const struct s3_upload *u = &r->how;
-	struct jw j;
-	struct buf b;
-	int ret;
+	struct front_report rep;
 
 	if (!r->t.json)
 		return 0;
-	buf_init(&b, 65536);
-	jw_begin(&j, &b);
-	jw_open(&j, NULL, '{');
-	jw_u64(&j, "v", 1);
-	jw_str(&j, "type", "summary");
-	jw_bool(&j, "ok", true);
-	jw_u64(&j, "code", r->in.partial ? CALA_PARTIAL : 0);
-	jw_str(&j, "bucket", r->t.setup.target.bucket);
-	jw_bytes(&j, "key", r->t.key, strlen(r->t.key));
-	jw_u64(&j, "size", u->size);
-	jw_u64(&j, "parts", u->parts);
-	jw_str(&j, "etag", u->etag);
-	if (u->version[0] != '\0')
-		jw_str(&j, "version_id", u->version);
-	if (u->verified != NULL)
-		jw_str(&j, "verified", u->verified);
-	else
-		jw_null(&j, "verified");
-	jw_real(&j, "seconds", when_mono() - r->began);
-	jw_close(&j, '}');
-	buf_chr(&b, '\n');
-	if ((ret = buf_failed(&b, e)) == 0) {
-		fwrite(b.p, 1, b.len, stdout);
-		ret = file_printed(stdout, "standard output", e);
-		if (ret == -1)
-			err_ctx(e, "the object is stored, but the report "
-			    "can't be told");
-	}
-	buf_fini(&b);
-	return ret;
+	s3tool_report(&r->t, &rep, r->log);
+	jw_u64(&rep.j, "size", u->size);
+	jw_u64(&rep.j, "parts", u->parts);
+	s3tool_proof(&rep, u->etag, u->version, u->verified);
+	jw_real(&rep.j, "seconds", when_mono() - r->began);
+	return front_report_print(&rep, stdout, "standard output", e) == 0 ?
+	    0 : err_ctx(e, "the object is stored, but the report can't be "
+	    "told");
 }
 
 /* ---- what SIGKILL leaves, the next run or gc removes ---- */

@@ -176,10 +176,11 @@ conf_server(const struct conf *c, const char *q, struct conf_server *out,
 	if (search(c, q, &f, e) == -1)
 		return -1;
 	if (f.n == 0) {
-		err_set(e, CALA_NOTFOUND, "no server '%s'", str_q(q));
-		return err_hint(e, "it needs a [server] section or a directory "
-		    "%s/UUID; of one that is gone, backups are found by its "
-		    "UUID, which 'cala list' shows", str_q(conf_volumes(c)));
+		err_set(e, CALA_NOTFOUND, "no server '%s' in the "
+		    "configuration; a server's UUID always works", str_q(q));
+		return err_hint(e, "a name needs a [server] section or a "
+		    "directory %s/UUID; 'cala list' shows the UUIDs that have "
+		    "backups", str_q(conf_volumes(c)));
 	}
 	if (f.n > 1)
 		return err_set(e, CALA_USAGE,

@@ -6,6 +6,7 @@
 #include "base/rate.h"
 #include "base/str.h"
 #include "front/conf.h"
+#include "front/report.h"
 
 /* The operand: a key of the configuration's bucket, or a whole URL. */
 static int
@@ -107,4 +108,26 @@ s3tool_close(struct s3tool *t)
 	free(t->bucket);
 	free(t->own_key);
 	opt_list_free(&t->args);
+}
+
+void
+s3tool_report(const struct s3tool *t, struct front_report *rep,
+    struct log *log)
+{
+	front_report_begin(rep, log, NULL);
+	jw_str(&rep->j, "bucket", t->setup.target.bucket);
+	jw_bytes(&rep->j, "key", t->key, strlen(t->key));
+}
+
+void
+s3tool_proof(struct front_report *rep, const char *etag, const char *version,
+    const char *word)
+{
+	jw_str(&rep->j, "etag", etag);
+	if (*version != '\0')
+		jw_str(&rep->j, "version_id", version);
+	if (word != NULL)
+		jw_str(&rep->j, "verified", word);
+	else
+		jw_null(&rep->j, "verified");
 }

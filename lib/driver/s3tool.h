@@ -72,4 +72,14 @@ struct s3tool {
 int  s3tool_open(struct s3tool *, const char *, char *const *, struct err *);
 void s3tool_close(struct s3tool *);
 
+/*
+ * s3tool_report(t, rep, log): of a run that has done its work, the members that
+ * both tools print.  s3tool_proof(rep, etag, version, word): what is known of
+ * the object; word NULL: nothing proves it.
+ */
+struct front_report;
+void s3tool_report(const struct s3tool *, struct front_report *, struct log *);
+void s3tool_proof(struct front_report *, const char *, const char *,
+    const char *);
+
 #endif

@@ -66,15 +66,34 @@ to_file(const char *path, const struct buf *b, struct err *e)
 	return ret == -1 ? err_ctx(e, "--report") : 0;
 }
 
+static int
+close_it(struct front_report *r, struct err *e)
+{
+	jw_close(&r->j, '}');
+	buf_chr(&r->b, '\n');
+	return buf_failed(&r->b, e);
+}
+
+int
+front_report_print(struct front_report *r, FILE *out, const char *what,
+    struct err *e)
+{
+	int ret = close_it(r, e);
+
+	if (ret == 0) {
+		fwrite(r->b.p, 1, r->b.len, out);
+		ret = file_printed(out, what, e);
+	}
+	buf_fini(&r->b);
+	return ret;
+}
+
 int
 front_report_end(struct front_report *r, const char *path, uint64_t fd,
     struct err *e)
 {
-	int ret;
+	int ret = close_it(r, e);
 
-	jw_close(&r->j, '}');
-	buf_chr(&r->b, '\n');
-	ret = buf_failed(&r->b, e);
 	if (ret == 0 && fd != UINT64_MAX &&
 	    file_write_all((int)fd, r->b.p, r->b.len) == -1)
 		ret = err_sys(e, "--report-fd");

@@ -212,3 +212,21 @@ left() {
 	[ "$status" -eq 14 ]
 	[ ! -e "keep/$id.tar.zst" ]
 }
+
+@test "the node is lost: the store's configuration and a UUID are enough" {
+	id=$(cala backup survival)
+	cat >lost.conf <<-EOT
+	[configuration "local"]
+	disk = local
+	backup-directory = $PWD/keep
+	EOT
+	chmod 600 lost.conf
+	export CALA_CONFIG=$PWD/lost.conf
+	cala list >out
+	grep "$sid" out | grep "$id"
+	run --separate-stderr cala restore survival latest --to "$PWD/new"
+	[ "$status" -eq 10 ]
+	[[ $stderr == *"no server 'survival' in the configuration"*UUID* ]]
+	cala restore $sid latest -c local --to "$PWD/new"
+	[ "$(cat new/file)" = hello ]
+}
