@@ -303,7 +303,7 @@ unchanged(const struct driver_call *call, bool locked, const char *notes,
 	record_init(&now);
 	if ((r = pbs_notes_get(notes, &now, e)) == -1)
 		return -1;
-	if (r == 1)
+	if (r == 1 && strcmp(now.uuid, call->was->uuid) == 0)
 		same = same && same_text(now.name, call->was->name) &&
 		    same_text(now.group, call->was->group);
 	record_fini(&now);

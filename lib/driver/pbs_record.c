@@ -180,9 +180,9 @@ pbs_record_get(const struct pbs_manifest *m, struct record *r, struct err *e)
 {
 	const json_t *j = json_object_get(m->unprotected, RECORD);
 	const char *notes = pbs_manifest_notes(m);
+	struct record said;
 	char *text;
-	bool whole;
-	int ret = 0;
+	int ret = 0, k = 0;
 
 	record_init(r);
 	if (j != NULL) {
@@ -194,12 +194,24 @@ pbs_record_get(const struct pbs_manifest *m, struct record *r, struct err *e)
 		if (ret == -1)
 			return -1;
 	}
-	whole = r->complete;
-	if (notes != NULL && pbs_notes_get(notes, r, e) == -1) {
+	record_init(&said);
+	if (notes != NULL)
+		k = pbs_notes_get(notes, &said, e);
+	/* Those of another backup, which somebody copied, say nothing of it. */
+	if (k == 1 && ret == 1 && strcmp(said.uuid, r->uuid) != 0)
+		k = 0;
+	if (k == 1 && (record_set(&r->name, said.name, e) == -1 ||
+	    record_set(&r->group, said.group, e) == -1))
+		k = -1;
+	if (k == 1) {
+		memcpy(r->uuid, said.uuid, sizeof(r->uuid));
+		r->complete = r->complete && said.complete;
+	}
+	record_fini(&said);
+	if (k == -1) {
 		record_fini(r);
 		return -1;
 	}
-	r->complete = r->complete && whole;
 	return ret;
 }
 

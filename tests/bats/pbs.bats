@@ -463,6 +463,21 @@ chunks() {
 	[ -z "$(pbs_snapshots)" ]
 }
 
+@test "notes that were copied onto a backup of ours change nothing of it" {
+	tree
+	d put "$PWD/t" -s $S --uuid $U --name one --group g --created 2023-11-14T22:13:20Z >a
+	d put "$PWD/t" -s $S --uuid $U2 --name two >b
+	when=$(pbs_snapshots | sed -n "s/.*calagopus-$S \([0-9]*\) .*/\1/p" | sort -n | tail -1)
+	pbs_client rest PUT S/notes backup-type=host backup-id=calagopus-$S \
+		"backup-time=$when" "notes=one · g · $U"
+	d list | jq -cS . | cmp - <(cat a b | jq -cS .)
+	d rm -b $U
+	[ "$(listed)" = "$U2 " ]
+	d cat -b $U2 server.properties | cmp - t/server.properties
+	d set -b $U2 --name three --lock
+	d list | jq -e '.name == "three" and .locked'
+}
+
 @test "two snapshots of one UUID: neither is taken for the other" {
 	tree
 	wings $T $U
