@@ -132,11 +132,11 @@ demo:
 	@$(MAKE) --no-print-directory all
 	@O='$(O)' tests/demo
 
-# BENCH=s3 and BENCH=ddup have peers, and a program, of their own.
-bench_of  = bench$(patsubst %,-%,$(filter s3 ddup,$(BENCH)))
+# Some have peers, and a program, of their own.
+bench_of  = bench$(patsubst %,-%,$(filter s3 ddup kopia,$(BENCH)))
 bench:
 	@tests/deps build $(bench_of)
-	@$(if $(filter s3,$(BENCH)),tests/peers test bench,:)
+	@$(if $(filter s3 kopia,$(BENCH)),tests/peers test bench,:)
 	@$(MAKE) --no-print-directory all
 	@O='$(O)' BENCH='$(BENCH)' tests/$(bench_of)
 

@@ -139,7 +139,7 @@ compressor(const struct driver_call *call)
  * an earlier run of this UUID left half done is deleted.
  */
 static int
-ask(struct put *p, json_t **policy, struct err *e)
+ask(struct put *p, bool effective, json_t **policy, struct err *e)
 {
 	struct kopia_run list, pol;
 	struct kopia_found f;
@@ -149,7 +149,7 @@ ask(struct put *p, json_t **policy, struct err *e)
 	memset(&f, 0, sizeof(f));
 	memset(&pol, 0, sizeof(pol));
 	if (kopia_list_start(&list, p->k, p->rec->uuid, e) == 0 &&
-	    kopia_policy_start(&pol, p->k, p->source, e) == 0 &&
+	    kopia_policy_start(&pol, p->k, p->source, effective, e) == 0 &&
 	    kopia_list_read(&list, collect, &f, e) == 0)
 		ret = kopia_policy_read(&pol, p->source, policy, e);
 	kopia_end(&list);
@@ -164,36 +164,93 @@ ask(struct put *p, json_t **policy, struct err *e)
 }
 
 static int
+lock_source(struct put *p, bool alone, struct err *e)
+{
+	if (p->lock != -1)
+		close(p->lock);
+	p->lock = kopia_source_lock(p->k, p->path, alone, SOURCE_WAIT, e);
+	return p->lock == -1 ? -1 : 0;
+}
+
+/* Make the policy say what it must, with n rules for this run. */
+static int
+set_policy(struct put *p, const json_t *own, char *const *rules, size_t n,
+    struct err *e)
+{
+	json_t *want = kopia_policy_want(own, rules, n, compressor(p->call),
+	    e);
+	int ret = -1;
+
+	if (want == NULL)
+		return -1;
+	/* From here on something of ours may be in it. */
+	if (n == 0 || kopia_mark(p->k, p->path, e) == 0) {
+		p->marked = n > 0;
+		ret = own != NULL && json_equal(own, want) == 1 ? 0 :
+		    kopia_policy_set(p->k, p->source, want, e);
+	}
+	json_decref(want);
+	return ret;
+}
+
+/*
+ * Without rules of ours, what holds must be what we want, wherever it comes
+ * from; mostly it does.  Rules of others in it may be the source's own or come
+ * from above: against both helps only a rule in the source, which is put there
+ * for this run.
+ */
+static int
+no_rules(struct put *p, struct err *e)
+{
+	static char none[] = KOPIA_NO_RULE;
+	static char *const rule[] = { none };
+	struct kopia_run r;
+	json_t *now = NULL, *own = NULL;
+	size_t others;
+	int ret = -1;
+
+	if (lock_source(p, false, e) == -1 || ask(p, true, &now, e) == -1)
+		return -1;
+	if (kopia_policy_good(now, compressor(p->call))) {
+		ret = 0;
+		goto out;
+	}
+	others = kopia_policy_rules(now);
+	if (others > 0) {
+		log_note(p->call->log, "%s: Kopia's policies have %zu ignore "
+		    "rules that are not ours: without effect on this backup",
+		    str_q(p->source), others);
+		if (lock_source(p, true, e) == -1)
+			goto out;
+	}
+	ret = kopia_policy_start(&r, p->k, p->source, false, e);
+	if (ret == 0)
+		ret = kopia_policy_read(&r, p->source, &own, e);
+	kopia_end(&r);
+	if (ret == 0)
+		ret = set_policy(p, own, rule, others > 0 ? 1 : 0, e);
+out:
+	json_decref(now);
+	json_decref(own);
+	return ret;
+}
+
+static int
 prepare(struct put *p, struct err *e)
 {
 	const struct kopia_scan *s = &p->scan;
-	json_t *now = NULL, *want = NULL;
-	bool rules = s->nrules > 0;
+	json_t *own = NULL;
 	size_t swept;
 	int ret = -1;
 
 	if (kopia_sweep(p->k, false, &swept, e) == -1)
 		return -1;
+	if (s->nrules == 0)
+		return no_rules(p, e);
 	/* Rules are for one run; those without may run side by side. */
-	p->lock = kopia_source_lock(p->k, p->path, rules, SOURCE_WAIT, e);
-	if (p->lock == -1 || ask(p, &now, e) == -1)
-		goto out;
-	want = kopia_policy_want(now, s->rules, s->nrules,
-	    compressor(p->call), e);
-	if (want == NULL)
-		goto out;
-	if (!rules && kopia_policy_rules(now) > 0)
-		log_note(p->call->log, "%s: its policy had %zu ignore rules "
-		    "that are not ours: removed, as Kopia would leave files "
-		    "out", str_q(p->source), kopia_policy_rules(now));
-	if (rules && kopia_mark(p->k, p->path, e) == -1)
-		goto out;
-	p->marked = rules;
-	ret = now != NULL && json_equal(now, want) ? 0 :
-	    kopia_policy_set(p->k, p->source, want, e);
-out:
-	json_decref(now);
-	json_decref(want);
+	if (lock_source(p, true, e) == 0 && ask(p, false, &own, e) == 0)
+		ret = set_policy(p, own, s->rules, s->nrules, e);
+	json_decref(own);
 	return ret;
 }
 

@@ -218,18 +218,26 @@ int kopia_delete(struct kopia *, const char *, struct err *);
  *
  * kopia_policy_want(now, rules, n, compressor, e): a new policy: now (may be
  * NULL) with that changed; the rest of it stays.  Pure.  NULL without memory.
- * kopia_policy_start/read: what the source has: *out is NULL when it has none.
+ * kopia_policy_start/read: what the source says itself (*out is NULL when it
+ * says nothing), or with effective what holds for it.
+ * kopia_policy_good(effective, compressor): does it say all that already?
  * kopia_policy_set: replace it.
  */
 json_t *kopia_policy_want(const json_t *, char *const *, size_t, const char *,
     struct err *);
 int kopia_policy_start(struct kopia_run *, struct kopia *, const char *,
-    struct err *);
+    bool, struct err *);
+bool kopia_policy_good(const json_t *, const char *);
 int kopia_policy_read(struct kopia_run *, const char *, json_t **,
     struct err *);
 int kopia_policy_set(struct kopia *, const char *, json_t *, struct err *);
-/* kopia_policy_rules(policy): how many ignore rules are in it. */
+/*
+ * kopia_policy_rules(policy): how many ignore rules are in it.  An empty list
+ * means that of the policies above; KOPIA_NO_RULE, which matches nothing, means
+ * none.
+ */
 size_t kopia_policy_rules(const json_t *);
+#define KOPIA_NO_RULE "/."
 
 /*
  * kopia_mark(k, path, e), kopia_unmark(k, path, e): note on disk, synced, that

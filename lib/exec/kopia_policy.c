@@ -117,13 +117,27 @@ kopia_policy_rules(const json_t *p)
 
 int
 kopia_policy_start(struct kopia_run *r, struct kopia *k, const char *source,
-    struct err *e)
+    bool effective, struct err *e)
 {
-	const char *const args[] = { "policy", "export", source, NULL };
-	struct kopia_cmd cmd = { .what = "policy export", .args = args,
+	const char *const own[] = { "policy", "export", source, NULL };
+	const char *const all[] = { "policy", "show", "--json", source, NULL };
+	struct kopia_cmd cmd = { .what = effective ? "policy show" :
+	    "policy export", .args = effective ? all : own,
 	    .in = PROC_NULL, .may_fail = true };
 
 	return kopia_start(r, k, &cmd, e);
+}
+
+bool
+kopia_policy_good(const json_t *effective, const char *compressor)
+{
+	struct err ignored = ERR_INIT;
+	json_t *want = kopia_policy_want(effective, NULL, 0, compressor,
+	    &ignored);
+	bool good = want != NULL && json_equal(effective, want) == 1;
+
+	json_decref(want);
+	return good;
 }
 
 int
@@ -151,7 +165,9 @@ kopia_policy_read(struct kopia_run *r, const char *source, json_t **out,
 	}
 	if ((all = json_parse(b.p, b.len, r->name, e)) == NULL)
 		goto out;
-	one = json_object_get(all, source);
+	/* Exported, it stands below the name of its source. */
+	one = strstr(r->name, "export") != NULL ?
+	    json_object_get(all, source) : all;
 	if (json_is_object(one)) {
 		*out = json_incref(one);
 		ret = 0;
@@ -269,7 +285,7 @@ kopia_policy_clear(struct kopia *k, const char *path, struct err *e)
 
 	if (source == NULL)
 		return -1;
-	ret = kopia_policy_start(&r, k, source, e);
+	ret = kopia_policy_start(&r, k, source, false, e);
 	if (ret == 0)
 		ret = kopia_policy_read(&r, source, &now, e);
 	kopia_end(&r);

@@ -3,7 +3,7 @@
 #	kopia_up DIR            make a repository in DIR and serve it by TLS on
 #	                        loopback; sets KOPIA_URL, KOPIA_FP, KOPIA_DIR
 #	kopia_down              end it by its id; in teardown
-#	kopia_again [OPTION...] start it again: another port and certificate
+#	kopia_again             start it again: another port and certificate
 #	kopia_conf FILE [LINE...]  a configuration "c" for calagopus@node1, with
 #	                        more lines; lines that begin with - take one out
 #	kopia_as USER COMMAND…  the program itself, as one of the users
@@ -13,8 +13,8 @@
 # Users: calagopus@node1 and other@node2, whose passwords are user-pw and
 # other-pw.
 
-KOPIA_PASS=user-pw
-KOPIA_PASS2=other-pw
+KOPIA_PASS='user-pw'
+KOPIA_PASS2='other-pw'
 
 kopia_need() {
 	peer kopia
@@ -55,7 +55,7 @@ kopia_again() {
 		kopia --disable-file-logging --log-level=error server start \
 		--address=127.0.0.1:0 --tls-generate-cert \
 		--tls-generate-rsa-key-size=2048 --server-username=ui \
-		--server-password=ui --server-control-password=ctl "$@" \
+		--server-password=ui --server-control-password=ctl \
 		</dev/null >>"$KOPIA_DIR/out" 2>>"$KOPIA_DIR/err" 3>&- &
 	export KOPIA_PID=$!
 	for ((i = 0; i < 1200; i++)); do
@@ -84,7 +84,7 @@ kopia_conf() {
 	shift
 	cat >"$file" <<-END
 	[cala]
-	backup-directory = $(dirname "$file")/B
+	backup-directory = $(cd "$(dirname "$file")" && pwd)/B
 	[configuration "c"]
 	disk = kopia
 	url = $KOPIA_URL
