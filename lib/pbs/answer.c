@@ -18,6 +18,8 @@ static const struct {
 	{ "os error 28", CALA_NOSPACE },
 	{ "os error 122", CALA_NOSPACE },
 	{ "maintenance mode", CALA_MAINTENANCE },
+	{ "is not mounted", CALA_MAINTENANCE },
+	{ "being deleted", CALA_MAINTENANCE },
 	{ "owner check failed", CALA_AUTH },
 	{ "permission check failed", CALA_AUTH },
 	{ "another backup is already running", CALA_LOCKED },

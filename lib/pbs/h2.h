@@ -57,8 +57,10 @@ struct h2_req {
 	struct err e;
 	/* the rest belongs to h2_core.c and h2.c */
 	struct h2_req *next, *prev;
+	struct h2_req *behind;          /* in the line of bodies */
 	int32_t id;
 	int state;
+	bool waits;                     /* for its turn */
 	bool over;                      /* under the lock: it has ended */
 	unsigned at;                    /* in body */
 	size_t off, left, size;

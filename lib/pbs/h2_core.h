@@ -25,6 +25,7 @@ struct h2_core {
 	struct nghttp2_session *ng;
 	struct h2_req *open;            /* submitted and not ended */
 	size_t nopen;
+	struct h2_req *line;            /* bodies to be sent, oldest first */
 	bool paused;
 	bool moved;                     /* more than PINGs; reset by callers */
 	bool leaving;                   /* the server takes no more */

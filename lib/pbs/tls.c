@@ -226,7 +226,7 @@ failed(struct tls *t, const char *what, struct err *e)
 	ERR_clear_error();
 	if (t->eof && t->sys != 0) {
 		errno = t->sys;
-		err_sys(e, "%s", what);
+		err_sys(e, "the connection failed");
 		e->code = CALA_NET;
 		return -1;
 	}
@@ -411,7 +411,7 @@ tls_flush(struct tls *t, struct err *e)
 		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
 			return 0;
 		} else if (errno != EINTR) {
-			err_sys(e, "send");
+			err_sys(e, "the connection failed");
 			e->code = CALA_NET;
 			return -1;
 		}

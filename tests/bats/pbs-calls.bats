@@ -296,3 +296,14 @@ behind() {
 	pbs_fault close 'op=POST dynamic_chunk' nth=5 when=late
 	fails 13 '' "$wire" put y 1700000000 big
 }
+
+@test "any number of chunks, near and far" {
+	speed=${wire%wire}speed
+	run "$speed" 64
+	[ "$status" -eq 0 ]
+	[[ $output == *"up 64 MiB"*"down 64 MiB"* ]]
+	run "$speed" 128 sh -c \
+		"exec $PBS_PYTHON $pbs_home/delay.py \"\$FILE\" \"\$PORT\" 100"
+	[ "$status" -eq 0 ]
+	[[ $output == *"up 128 MiB"*"down 128 MiB"* ]]
+}

@@ -47,6 +47,8 @@ struct peer {
 	/* what it saw */
 	unsigned requests;              /* since it started */
 	char head[4096];                /* of the last HTTP/1.1 request */
+	uint64_t received;              /* bytes of bodies, this connection */
+	uint64_t first;                 /* when the first body was whole */
 	/* one connection */
 	SSL *ssl;
 	nghttp2_session *ng;
@@ -226,9 +228,11 @@ static inline int
 peer_on_data(nghttp2_session *ng, uint8_t flags, int32_t id,
     const uint8_t *data, size_t n, void *arg)
 {
+	struct peer *p = arg;
 	struct peer_stream *s = nghttp2_session_get_stream_user_data(ng, id);
 
-	(void)flags, (void)data, (void)arg;
+	(void)flags, (void)data;
+	p->received += n;
 	if (s != NULL)
 		s->got += n;
 	return 0;
@@ -260,6 +264,8 @@ peer_on_frame(nghttp2_session *ng, const nghttp2_frame *f, void *arg)
 		return 0;
 	if (strncmp(s->path, "/no?", 4) != 0)
 		p->requests++;
+	if (s->got > 0 && p->first == 0)
+		p->first = p->received;
 	if (strcmp(s->path, "/sink") == 0) {
 		s->nanswer = (size_t)snprintf(s->answer, sizeof(s->answer),
 		    "{\"data\":%ju}", (uintmax_t)s->got);
@@ -368,6 +374,7 @@ peer_http2(struct peer *p)
 	nghttp2_session_set_local_window_size(p->ng, 0, 0,
 	    window < 65535 ? 65535 : (int32_t)window);
 	p->over = false;
+	p->received = p->first = 0;
 	for (;;) {
 		if (peer_send(p) == -1 || p->over)
 			break;

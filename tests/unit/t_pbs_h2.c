@@ -246,6 +246,36 @@ callbacks(void **state)
 	unwire(&w);
 }
 
+/* Large bodies go one after another, but for one beside it. */
+static void
+one_by_one(void **state)
+{
+	enum { N = 12 };
+	struct wired w = wire(64 * MIB, 0);
+	struct h2_req r[N];
+	struct err e = ERR_INIT;
+	struct iovec v = { bytes, 3 * MIB };
+	int i;
+
+	(void)state;
+	memset(r, 0, sizeof(r));
+	for (i = 0; i < N; i++) {
+		r[i].method = "POST";
+		/* one that is given up does not hold up the others */
+		r[i].path = i == 4 ? "/no?400" : "/sink";
+		r[i].body = &v;
+		r[i].nbody = 1;
+		assert_ok(h2_send(w.h, &r[i], &e), &e);
+	}
+	for (i = 0; i < N; i++) {
+		assert_ok(h2_wait(w.h, &r[i], &e), &e);
+		assert_int_equal(r[i].status, i == 4 ? 400 : 200);
+	}
+	unwire(&w);
+	assert_in_range(peer.first, 3 * MIB, 2 * 3 * MIB);
+	assert_in_range(peer.received, (N - 1) * 3 * MIB, N * 3 * MIB);
+}
+
 /* So many bytes a second in each direction, and all of them. */
 static void
 limited(void **state)
@@ -450,7 +480,8 @@ static void
 cut(void **state)
 {
 	(void)state;
-	ends_by("/cut", "closed the connection");
+	/* what the kernel says depends on what was under way */
+	ends_by("/cut", NULL);
 }
 
 static void
@@ -558,8 +589,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sizes), cmocka_unit_test(threads),
 		cmocka_unit_test(narrow), cmocka_unit_test(callbacks),
-		cmocka_unit_test(limited), cmocka_unit_test(bounded),
-		cmocka_unit_test(refused),
+		cmocka_unit_test(one_by_one), cmocka_unit_test(limited),
+		cmocka_unit_test(bounded), cmocka_unit_test(refused),
 		cmocka_unit_test(too_much), cmocka_unit_test(short_of),
 		cmocka_unit_test(cut), cmocka_unit_test(goaway),
 		cmocka_unit_test(junk), cmocka_unit_test(abandoned),

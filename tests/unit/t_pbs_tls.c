@@ -394,6 +394,33 @@ other_name(void **state)
 	peer = mine;
 }
 
+/* 1.2 will do, and nothing older. */
+static void
+versions(void **state)
+{
+	struct pbs_target t = target();
+	struct h2_req r = { .method = "POST", .path = "/sink" };
+	struct err e = ERR_INIT;
+	pthread_t thread;
+	struct h2 *h;
+
+	(void)state;
+	assert_int_equal(SSL_CTX_set_max_proto_version(peer.ctx,
+	    TLS1_2_VERSION), 1);
+	h = session(&t, &thread, &e);
+	if (h == NULL)
+		fail_msg("%s", e.msg);
+	assert_ok(h2_call(h, &r, &e), &e);
+	leave(h, thread);
+	assert_int_equal(SSL_CTX_set_min_proto_version(peer.ctx,
+	    TLS1_VERSION), 1);
+	assert_int_equal(SSL_CTX_set_max_proto_version(peer.ctx,
+	    TLS1_1_VERSION), 1);
+	assert_null(session(&t, &thread, &e));
+	assert_int_equal(e.code, CALA_TLS);
+	assert_int_equal(SSL_CTX_set_max_proto_version(peer.ctx, 0), 1);
+}
+
 static void
 refusals(void **state)
 {
@@ -539,8 +566,9 @@ main(void)
 		cmocka_unit_test(schemas), cmocka_unit_test(sentences),
 		cmocka_unit_test(heads), cmocka_unit_test(pinned),
 		cmocka_unit_test(trusted), cmocka_unit_test(other_name),
-		cmocka_unit_test(refusals), cmocka_unit_test(byte_by_byte),
-		cmocka_unit_test(unreachable), cmocka_unit_test(stopped),
+		cmocka_unit_test(versions), cmocka_unit_test(refusals),
+		cmocka_unit_test(byte_by_byte), cmocka_unit_test(unreachable),
+		cmocka_unit_test(stopped),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);
