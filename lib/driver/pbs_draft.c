@@ -275,6 +275,18 @@ pbs_draft_plan(struct pbs_draft *a, const struct match *match, struct err *e)
 
 /* ---- the writer ---- */
 
+/* A stream may come back to a directory, which pxar can't. */
+static int
+explain(const struct pbs_draft *a, int ret, struct err *e)
+{
+	if (ret == -1 && a->how.call->dir == NULL && e->code == CALA_FAIL &&
+	    (strstr(e->msg, "order") != NULL ||
+	    strstr(e->msg, "twice") != NULL))
+		err_hint(e, "unpack it into a directory (cala-unpack) and put "
+		    "that");
+	return ret;
+}
+
 static int
 draft_put(struct writer *w, const struct entry *en, struct content *c,
     struct err *e)
@@ -284,17 +296,15 @@ draft_put(struct writer *w, const struct entry *en, struct content *c,
 	if (en->type == ENTRY_FILE && a->reuse != NULL &&
 	    look(a, en, e) == -1)
 		return -1;
-	if (writer_put(a->pxar, en, c, e) == -1)
-		return a->how.call->dir == NULL && strstr(e->msg, "order") != NULL ?
-		    err_hint(e, "unpack it into a directory (cala-unpack) and "
-		    "put that") : -1;
-	return 0;
+	return explain(a, writer_put(a->pxar, en, c, e), e);
 }
 
 static int
 draft_leave(struct writer *w, struct err *e)
 {
-	return writer_leave(((struct pbs_draft *)w)->pxar, e);
+	struct pbs_draft *a = (struct pbs_draft *)w;
+
+	return explain(a, writer_leave(a->pxar, e), e);
 }
 
 static bool
@@ -308,7 +318,8 @@ draft_end(struct writer *w, struct err *e)
 {
 	struct pbs_draft *a = (struct pbs_draft *)w;
 
-	if (end_run(a, e) == -1 || writer_commit(a->pxar, e) == -1)
+	if (end_run(a, e) == -1 ||
+	    explain(a, writer_commit(a->pxar, e), e) == -1)
 		return -1;
 	if (a->pcat == NULL)
 		return 0;

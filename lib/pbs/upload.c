@@ -29,6 +29,7 @@
 #include "pbs/blob.h"
 #include "pbs/digests.h"
 #include "pbs/index.h"
+#include "pbs/slab.h"
 
 enum {
 	AVG = 4 << 20,
@@ -36,29 +37,20 @@ enum {
 	STEP = 256 << 10,       /* bytes after which a cut is looked for */
 	BATCH = 120,            /* entries of one append, as Proxmox's client */
 	QUEUE = 512,            /* chunks under way, of a stream */
-	WARM = 8 << 20,         /* bytes that slabs that rest may hold */
 	GAIN = 250,             /* of 256: not worth compressing */
 	JOBS_MAX = 64
-};
-
-/* Room for a chunk, its pages touched as far as they are used. */
-struct slab {
-	struct slab *next;
-	unsigned char *p;
-	size_t used;            /* at most so far */
 };
 
 
 struct pbs_upload {
 	struct pbs_upload_how how;
 	struct pool *pool;
+	struct slabs slabs;
 	unsigned nworkers, nfree;
 	struct pbs_coder *coder[JOBS_MAX + 1];
 	/* of all threads: */
 	pthread_mutex_t mu;
 	unsigned idle[JOBS_MAX + 1];
-	struct slab *spare;
-	size_t warm;            /* bytes that these hold */
 	uint64_t held;          /* bytes of chunks and blobs under way */
 	bool ending;            /* nothing more is worth doing */
 };
@@ -113,75 +105,6 @@ struct stream {
 /* ---- memory ---- */
 
 static void
-slab_free(struct slab *b)
-{
-	if (b == NULL)
-		return;
-	munmap(b->p, PBS_CHUNK_MAX);
-	free(b);
-}
-
-static struct slab *
-slab_new(struct err *e)
-{
-	struct slab *b = calloc(1, sizeof(*b));
-
-	if (b == NULL) {
-		err_oom(e);
-		return NULL;
-	}
-	b->p = mmap(NULL, PBS_CHUNK_MAX, PROT_READ | PROT_WRITE,
-	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (b->p == MAP_FAILED) {
-		free(b);
-		err_oom(e);
-		return NULL;
-	}
-	return b;
-}
-
-static void
-slab_give(struct pbs_upload *u, struct slab *b)
-{
-	bool cool;
-
-	if (b == NULL)
-		return;
-	pthread_mutex_lock(&u->mu);
-	cool = b->used > WARM - u->warm;
-	if (!cool)
-		u->warm += b->used;
-	pthread_mutex_unlock(&u->mu);
-	if (cool) {
-		madvise(b->p, b->used, MADV_DONTNEED);
-		b->used = 0;
-	}
-	pthread_mutex_lock(&u->mu);
-	b->next = u->spare;
-	u->spare = b;
-	pthread_mutex_unlock(&u->mu);
-}
-
-static struct slab *
-slab_take(struct pbs_upload *u, struct err *e)
-{
-	struct slab *b = NULL, **at, **best = NULL;
-
-	/* The warmest: its pages are there. */
-	pthread_mutex_lock(&u->mu);
-	for (at = &u->spare; *at != NULL; at = &(*at)->next)
-		if (best == NULL || (*at)->used > (*best)->used)
-			best = at;
-	if (best != NULL) {
-		b = *best;
-		*best = b->next;
-		u->warm -= b->used;
-	}
-	pthread_mutex_unlock(&u->mu);
-	return b != NULL ? b : slab_new(e);
-}
-
-static void
 hold(struct pbs_upload *u, uint64_t more, uint64_t less)
 {
 	pthread_mutex_lock(&u->mu);
@@ -213,6 +136,7 @@ pbs_upload_new(const struct pbs_upload_how *how, struct err *e)
 		return NULL;
 	}
 	pthread_mutex_init(&u->mu, NULL);
+	slabs_init(&u->slabs);
 	u->how = *how;
 	if (u->how.memory == 0)
 		u->how.memory = MEMORY;
@@ -237,7 +161,6 @@ bad:
 void
 pbs_upload_free(struct pbs_upload *u)
 {
-	struct slab *b;
 	unsigned i;
 
 	if (u == NULL)
@@ -245,10 +168,7 @@ pbs_upload_free(struct pbs_upload *u)
 	pool_free(u->pool);
 	for (i = 0; i < u->nworkers; i++)
 		pbs_coder_free(u->coder[i]);
-	while ((b = u->spare) != NULL) {
-		u->spare = b->next;
-		slab_free(b);
-	}
+	slabs_fini(&u->slabs);
 	pthread_mutex_destroy(&u->mu);
 	free(u);
 }
@@ -309,7 +229,7 @@ encode(struct piece *p, struct pbs_coder *k)
 	}
 	p->zipped = spare;
 	p->nzipped = trim(spare, p->n, p->blob.nbody);
-	slab_give(u, p->raw);
+	slab_give(&u->slabs, p->raw);
 	p->raw = NULL;
 	hold(u, p->nzipped, p->n);
 	return 0;
@@ -327,7 +247,7 @@ work(struct piece *p, struct pbs_coder *coder)
 	p->claimed = k == 0;
 	if (k == 1) {
 		p->known = true;
-		slab_give(u, p->raw);
+		slab_give(&u->slabs, p->raw);
 		p->raw = NULL;
 		hold(u, 0, p->n);
 		return 0;
@@ -379,7 +299,7 @@ piece_bare(struct pbs_upload *u, struct piece *p)
 		hold(u, 0, p->nzipped);
 	}
 	if (p->raw != NULL) {
-		slab_give(u, p->raw);
+		slab_give(&u->slabs, p->raw);
 		p->raw = NULL;
 		hold(u, 0, p->n);
 	}
@@ -575,7 +495,7 @@ ship(struct stream *s, size_t n, struct err *e)
 			return -1;
 	if ((p = calloc(1, sizeof(*p))) == NULL)
 		return err_oom(e);
-	if (s->fill > n && (rest = slab_take(u, e)) == NULL) {
+	if (s->fill > n && (rest = slab_take(&u->slabs, e)) == NULL) {
 		free(p);
 		return -1;
 	}
@@ -661,7 +581,7 @@ stream_space(struct sink *sink, size_t *n, struct err *e)
 {
 	struct stream *s = (struct stream *)sink;
 
-	if (s->cur == NULL && (s->cur = slab_take(s->u, e)) == NULL)
+	if (s->cur == NULL && (s->cur = slab_take(&s->u->slabs, e)) == NULL)
 		return NULL;
 	*n = most(s) - s->fill;
 	if (*n > STEP)
@@ -770,7 +690,7 @@ stream_abort(struct sink *sink)
 	}
 	(void)append_end(s, &ignored);
 	if (s->cur != NULL)
-		slab_give(s->u, s->cur);
+		slab_give(&s->u->slabs, s->cur);
 	digests_free(s->known);
 	paycut_free(s->pay);
 	sha256_free(s->sha);
