@@ -576,6 +576,8 @@ static const struct driver_verb extra[] = {
 	{ "archive", "the stored archive as it is: pxar",
 	    DRIVER_SERVER | DRIVER_BACKUP | DRIVER_BLOCKED,
 	    pbsdisk_archive },
+	{ "outline", "names, sizes and times, by the catalog",
+	    DRIVER_SERVER | DRIVER_BACKUP | DRIVER_JSON, pbsdisk_outline },
 	{ "prune", "let the server remove a server's old backups",
 	    DRIVER_SERVER | DRIVER_DRY | DRIVER_BLOCKED | DRIVER_KEEP,
 	    pbsdisk_prune },

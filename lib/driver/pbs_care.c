@@ -228,7 +228,7 @@ stream(struct pbs_session *s, const struct pbs_file *f, struct ranged **rg,
 	const struct pbs_part *p;
 
 	if (pbs_session_part(s, f, &p, e) == -1 ||
-	    (*rg = pbs_session_ranged(s, p, true, e)) == NULL)
+	    (*rg = pbs_session_ranged(s, p, true, 2, e)) == NULL)
 		return NULL;
 	return ranged_source(*rg, 0, (*rg)->size, e);
 }

@@ -399,8 +399,8 @@ read_back(struct check *c, struct err *e)
 	}
 	if (pbs_session_blob(s, f, &b, e) == -1 ||
 	    pbs_session_part(s, pbs_manifest_file(m, INDEX), &p, e) == -1 ||
-	    (rg = pbs_session_ranged(s, p, false, e)) == NULL ||
-	    ranged_read(rg, got, PROBE, 0, e) == -1)
+	    (rg = pbs_session_ranged(s, p, false, 1,
+	    e)) == NULL || ranged_read(rg, got, PROBE, 0, e) == -1)
 		goto out;
 	if (b.len != 64 || memcmp(b.p, c->data, 64) != 0 ||
 	    memcmp(got, c->data, PROBE) != 0)

@@ -174,7 +174,7 @@ open_old(struct pbs_draft *a, struct err *e)
 		return err_set(e, CALA_NOTFOUND, "it has no " PBS_MPXAR);
 	if (pbs_session_part(a->session, f, &part, e) == -1)
 		return -1;
-	a->old = pbs_session_ranged(a->session, part, true, e);
+	a->old = pbs_session_ranged(a->session, part, true, 4, e);
 	return a->old != NULL ? 0 : -1;
 }
 

@@ -251,12 +251,12 @@ static const struct tree_ops branch_ops = {
 /* The bytes of an archive's file. */
 static struct ranged *
 bytes(struct pbs_session *s, const struct pbs_file *f, bool whole,
-    struct err *e)
+    unsigned share, struct err *e)
 {
 	const struct pbs_part *p;
 
 	return pbs_session_part(s, f, &p, e) == -1 ? NULL :
-	    pbs_session_ranged(s, p, whole, e);
+	    pbs_session_ranged(s, p, whole, share, e);
 }
 
 /* Did Wings make it?  Then no entry has an owner. */
@@ -289,9 +289,10 @@ branch_new(struct driver_call *call, struct branch **out,
 		goto fail;
 	b->bare = a->kind != PBS_IS_TAR && by_wings(pbs_session_manifest(b->s));
 	if (a->payload != NULL &&
-	    (b->payload = bytes(b->s, a->payload, whole, e)) == NULL)
+	    (b->payload = bytes(b->s, a->payload, whole, 2, e)) == NULL)
 		goto fail;
-	if ((b->meta = bytes(b->s, a->meta, whole, e)) == NULL)
+	if ((b->meta = bytes(b->s, a->meta, whole, a->payload != NULL ? 2 : 1,
+	    e)) == NULL)
 		goto fail;
 	*out = b;
 	return 0;

@@ -49,8 +49,9 @@ bool pbs_session_signed(const struct pbs_session *);
  * Both: CALA_INTEGRITY; CALA_NOTFOUND becomes that, too.
  * pbs_session_fetch(s, digest, out, e): the blob of a chunk, whose bytes are the
  * caller's to compare; any thread (pbs/chunks.h).
- * pbs_session_ranged(s, part, whole, e): what the index describes; whole: it is
- * read from front to back.  Closed before the session.
+ * pbs_session_ranged(s, part, whole, share, e): what the index describes; whole:
+ * it is read from front to back.  So many share the memory.  Closed before the
+ * session.
  */
 int pbs_session_part(struct pbs_session *, const struct pbs_file *,
     const struct pbs_part **, struct err *);
@@ -59,7 +60,7 @@ int pbs_session_blob(struct pbs_session *, const struct pbs_file *,
 int pbs_session_fetch(void *, const unsigned char [PBS_DIGEST], struct buf *,
     struct err *);
 struct ranged *pbs_session_ranged(struct pbs_session *,
-    const struct pbs_part *, bool, struct err *);
+    const struct pbs_part *, bool, unsigned, struct err *);
 
 /* What was backed up: one archive, or two that belong together, or a dump. */
 struct pbs_archive {
@@ -74,10 +75,11 @@ struct pbs_archive {
 int pbs_archive(const struct pbs_manifest *, struct pbs_archive *,
     struct err *);
 
-/* The driver's open, get, restore, and its verb archive. */
+/* The driver's open, get, restore, and its verbs archive and outline. */
 int pbsdisk_tree(struct driver_call *, struct tree **, struct err *);
 int pbsdisk_get(struct driver_call *, struct reader **, struct err *);
 int pbsdisk_restore(struct driver_call *, struct err *);
 int pbsdisk_archive(struct driver_call *, struct err *);
+int pbsdisk_outline(struct driver_call *, struct err *);
 
 #endif

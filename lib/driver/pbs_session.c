@@ -20,7 +20,7 @@
 #include "pbs/chunks.h"
 #include "pbs/reader.h"
 
-enum { PAUSE_MAX = 30 };
+enum { PAUSE_MAX = 30, MEMORY = 48 << 20 };
 
 /* 40 bytes a chunk: an archive of 50 TiB in chunks of 4 MiB. */
 #define INDEX_MAX ((size_t)512 << 20)
@@ -463,11 +463,12 @@ out:
 
 struct ranged *
 pbs_session_ranged(struct pbs_session *s, const struct pbs_part *p,
-    bool whole, struct err *e)
+    bool whole, unsigned share, struct err *e)
 {
+	uint64_t memory = s->call->memory != 0 ? s->call->memory : MEMORY;
 	struct pbs_chunks how = { .index = &p->index, .name = p->file->name,
 	    .crypt = p->crypt, .fetch = pbs_session_fetch, .arg = s,
-	    .jobs = s->call->jobs, .memory = s->call->memory, .whole = whole,
+	    .jobs = s->call->jobs, .memory = memory / share, .whole = whole,
 	    .damaged = s->call->no_check, .log = s->call->log };
 
 	return pbs_chunks(&how, e);

@@ -205,6 +205,28 @@ folder() {
 	pbs_sound
 }
 
+@test "an outline comes from the catalog alone" {
+	tree
+	mkdir -p t/a/b t/c
+	echo x >t/a/b/$'new\nline'
+	echo y >t/c/$'latin-\xe9'
+	"$px" pack t t.pxar t.pcat
+	wings $T $U
+	wings $((T + 1)) $U2 $S root.pxar.didx=t.pxar
+	d outline -b $U --json >out
+	[ "$(pbs_count 'op=GET chunk')" -eq 1 ]
+	diff <(jq -r 'select(has("path_b64") | not) | .type + " " + .path' out |
+		sort) <(d ls -b $U -R --json | jq -r 'select(has("path_b64") | not)
+		| .type + " " + .path' | sort)
+	[ "$(wc -l <out)" -eq "$(d ls -b $U -R | wc -l)" ]
+	jq -se 'any(.[]; .path == "world/level.dat" and .type == "f" and
+		.size == 23893 and .mtime == "2001-02-03T04:05:06Z")' out
+	[ "$(jq -r 'select(has("path_b64")).path_b64' out | base64 -d)" = \
+		c/$'latin-\xe9' ]
+	[ "$(d outline -b $U | wc -l)" -eq "$(wc -l <out)" ]
+	fails 10 d outline -b $U2
+}
+
 @test "each era of Wings is read" {
 	tree
 	tar -C t -cf t.tar .
@@ -706,4 +728,42 @@ chunks() {
 	[ "$status" -eq 14 ]
 	pbs_do clear
 	d cat -b $U server.properties | cmp - t/server.properties
+}
+
+@test "cala backs up, lists, browses, restores, prunes and deletes" {
+	tree
+	rm t.pxar t.pcat
+	cat >>cala.conf <<-END
+	[server "survival"]
+	uuid = $S
+	path = $PWD/t
+	configuration = c
+	[group "survival/daily"]
+	keep-count = 2
+	END
+	export XDG_STATE_HOME=$PWD/state XDG_RUNTIME_DIR=$PWD/run
+	mkdir -m 700 state run
+	for i in 1 2 3; do
+		echo $i >t/which
+		cala backup survival --name "n $i" --group daily
+	done
+	cala list survival --json | jq -e '.backups | length == 3'
+	[ "$(cala cat survival latest which)" = 3 ]
+	cala ls survival latest world | grep level.dat
+	cala restore survival latest --to "$PWD/out"
+	diff -r --no-dereference t out
+	cala verify survival latest --read-data
+	cala prune survival
+	[ "$(cala list survival --json | jq -r '.backups[].name' | sort |
+		tr '\n' ' ')" = 'n 2 n 3 ' ]
+	u=$(cala list survival --json | jq -r '.backups[0].uuid')
+	cala lock survival "$u"
+	run cala delete survival "$u"
+	[ "$status" -eq 22 ]
+	cala unlock survival "$u"
+	cala delete survival "$u"
+	cala list survival --json | jq -e '.backups | length == 1'
+	cala check c
+	cala-browse ls survival latest
+	pbs_sound
 }
