@@ -203,6 +203,9 @@ class Connection:
 
     def frames(self):
         """Whole frames only: h2 copies what it has for every piece."""
+        if self.goodbye:                # what was on its way meanwhile
+            self.inp.clear()
+            return
         view, at = memoryview(bytes(self.inp)), 0
         if self.preface and len(view) >= PREFACE:
             self.feed(view[:PREFACE])
@@ -216,6 +219,8 @@ class Connection:
                 break
             self.feed(view[at:end])
             at = end
+            if self.goodbye:
+                break
         del self.inp[:at]
 
     def feed(self, data):
