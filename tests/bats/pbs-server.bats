@@ -744,7 +744,7 @@ py() {
 	gone
 	pbs_fault cut 'op=session backup' after=300 side=out
 	gone
-	for when in head late done; do
+	for when in head late "done"; do
 		pbs_fault reset 'op=POST dynamic_chunk' nth=3 "when=$when"
 		gone
 	done
