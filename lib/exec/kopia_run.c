@@ -189,10 +189,11 @@ kopia_start(struct kopia_run *r, struct kopia *k, const struct kopia_cmd *cmd,
     struct err *e)
 {
 	struct child_spec spec = CHILD_SPEC_INIT;
-	const char **argv = r->argv;
+	const char **argv;
 	size_t n = 0, i;
 
 	memset(r, 0, sizeof(*r));
+	argv = r->argv;
 	r->k = k;
 	r->cmd = *cmd;
 	snprintf(r->name, sizeof(r->name), "kopia %s", cmd->what);
