@@ -89,8 +89,10 @@ int local_sweep(struct driver_call *, int, bool, size_t *, struct err *);
  * record's SHA-256 at its end: CALA_INTEGRITY.  raw and get compare before the
  * first byte, too, where the archive could give damaged contents before its
  * own sums show it: a restore over files that live must not begin then.
- * local_read: get without that, for who writes nothing.
+ * local_read: get without that, for who writes nothing.  local_ranged: the file,
+ * uncompared.
  */
+struct ranged *local_ranged(struct driver_call *, struct err *);
 int local_read(struct driver_call *, struct reader **, struct err *);
 int local_raw(struct driver_call *, struct source **, struct err *);
 int local_get(struct driver_call *, struct reader **, struct err *);

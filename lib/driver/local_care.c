@@ -168,6 +168,12 @@ local_verify(struct driver_call *call, struct record *rec, struct err *e)
 		ret = verify_dump(call, rec, e);
 		goto out;
 	}
+	if (call->read_data && call->percent < 100 &&
+	    (ret = stored_sample(call, local_ranged(call, e), e)) != 0) {
+		ret = ret == 1 ? 0 : -1;
+		goto out;
+	}
+	ret = -1;
 	if (local_read(call, &in, e) == -1) {
 		stored_failed(call, "open", e);
 		goto out;

@@ -259,6 +259,20 @@ local_read(struct driver_call *call, struct reader **out, struct err *e)
 	return read_whole(call, false, out, e);
 }
 
+struct ranged *
+local_ranged(struct driver_call *call, struct err *e)
+{
+	struct ranged *rg;
+	struct stored s;
+
+	if (stored_open(call, &s, e) == -1)
+		return NULL;
+	if ((rg = ranged_fd(s.fd, true, s.file.name, e)) != NULL)
+		s.fd = -1;
+	stored_close(&s);
+	return rg;
+}
+
 int
 local_tree(struct driver_call *call, struct tree **out, struct err *e)
 {

@@ -266,6 +266,9 @@ s3disk_verify(struct driver_call *call, struct record *rec, struct err *e)
 		}
 		driver_say(call, "note: no index: only reading it can tell");
 	}
+	if (call->read_data && call->percent < 100 &&
+	    (ret = stored_sample(call, ranged(d, e), e)) != 0)
+		return ret == 1 ? 0 : -1;
 	if (seeks(d->found.format) && sum_now(d, rec, e) == -1)
 		return stored_failed(call, "read", e);
 	if (reader_of(call, d, rec, &in, e) == -1)

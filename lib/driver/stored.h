@@ -53,4 +53,13 @@ int stored_compare(struct driver_call *, const struct record *, const char *,
 int stored_verify(struct driver_call *, const struct record *,
     struct reader *, struct err *);
 
+/*
+ * stored_sample(call, rg, e): call->percent of an archive with an index: so
+ * many of its frames, spread over it and others in each run, compared with
+ * their sums; said.  1: done; 0: it has no index, which is said, too: all has to
+ * be read; -1: CALA_INTEGRITY and others.  Takes rg; NULL is the caller's
+ * failure to open it (-1).
+ */
+int stored_sample(struct driver_call *, struct ranged *, struct err *);
+
 #endif

@@ -514,3 +514,30 @@ tar_formats='tar tar.gz tar.xz tar.lz tar.bz2 tar.lz4 tar.zst'
 	[ "$status" -eq 14 ]
 	jq -e .complete "$store/$U2.json"
 }
+
+@test "verify --read-data=PCT reads a share of what has an index, else all" {
+	mkdir -p big
+	for n in 1 2 3 4 5 6 7 8; do
+		head -c 5000000 /dev/urandom >big/$n
+	done
+	cala-pack -C big . 2>/dev/null | d put -s "$S" --uuid "$U" >/dev/null
+	run --separate-stderr d verify -b "$U" --read-data=30
+	[ "$status" -eq 0 ]
+	echo "$output"
+	[[ $output =~ and\ ([0-9]+)\ of\ ([0-9]+)\ frames ]]
+	[ "${BASH_REMATCH[1]}" -lt "${BASH_REMATCH[2]}" ]
+	# Damage that any sample of all frames would find.
+	f=$store/$U.tar.zst
+	for at in 2000000 6000000 10000000 14000000 18000000 22000000 26000000 \
+		30000000 34000000 38000000; do
+		printf X | dd of="$f" bs=1 seek=$at conv=notrunc status=none
+		printf YZ | dd of="$f" bs=1 seek=$((at + 9)) conv=notrunc \
+			status=none
+	done
+	run --separate-stderr d verify -b "$U" --read-data=90
+	[ "$status" -eq 14 ]
+	tar cf - -C big . | d put -s "$S" --uuid "$U2" >/dev/null
+	run --separate-stderr d verify -b "$U2" --read-data=30
+	[ "$status" -eq 0 ]
+	[[ $output == *'no index: all of it is read'*'read to its end'* ]]
+}
