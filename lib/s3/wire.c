@@ -309,8 +309,11 @@ on_body(char *p, size_t size, size_t n, void *arg)
 static unsigned
 patience(const struct wire *w, bool sent, bool answering)
 {
+	unsigned all = w->s->t->stall;
+
+	/* one connection is tried anew well before all is given up */
 	if (!sent || (answering && w->r->data))
-		return PATIENCE;
+		return all != 0 && all / 2 < PATIENCE ? all / 2 + 1 : PATIENCE;
 	/* Complete sends a blank now and then while it works (s3.md 2.4) */
 	if (answering)
 		return PATIENCE_ANSWER;

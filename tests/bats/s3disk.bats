@@ -264,6 +264,43 @@ listed() {
 	fails 14 d verify -b $U --read-data
 }
 
+@test "an index that lies is no index, or an error: never other bytes" {
+	mkdir -p t
+	s3_blob 5000000 >t/big
+	seq 1 50000 >t/text
+	cala-pack -C t . >whole
+	size=$(stat -c %s whole)
+	at=$(grep -abo CALAIDX1 whole | tail -1 | cut -d: -f1)
+	# Its magic; what is in it; its hash; the seek table's count, flags and
+	# magic; a frame's size there; its end.
+	for hit in "$at" $((at + 12)) $((at + 40)) $((size - 9)) \
+		$((size - 5)) $((size - 1)) $((size - 20)) cut; do
+		cp whole bad
+		if [ "$hit" = cut ]; then
+			truncate -s $((size - 30)) bad
+		else
+			python3 - bad "$hit" <<-'END'
+			import sys
+			with open(sys.argv[1], "r+b") as f:
+			    f.seek(int(sys.argv[2]))
+			    byte = f.read(1)
+			    f.seek(-1, 1)
+			    f.write(bytes([byte[0] ^ 0x41]))
+			END
+		fi
+		theirs "$S/$U.tar.zst" bad
+		run --separate-stderr bash -c "cala-s3 cat -c c -s $S -b $U text >got"
+		echo "$hit: $status: $stderr"
+		# 3: said, and read from its start instead
+		[[ $status =~ ^(0|3|14)$ ]]
+		[ "$status" -eq 14 ] || cmp got t/text
+		run --separate-stderr bash -c "cala-s3 get -c c -s $S -b $U >got"
+		[[ $status =~ ^(0|3|14)$ ]]
+		[ "$status" -eq 14 ] || tar xOf got text | cmp - t/text
+		d rm -b $U >/dev/null
+	done
+}
+
 @test "an object that was cut is found without reading it" {
 	mkdir t
 	s3_blob 200000 >t/x

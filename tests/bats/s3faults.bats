@@ -441,3 +441,13 @@ refused() {
 	s3_same k in
 	s3_sound
 }
+
+@test "a peer that gives nothing any more is left, and asked again" {
+	s3_conf cala.conf 'stall-timeout = 8'
+	put k
+	s3_fault stall op=GetObject when=response after=100000 seconds=90 nth=3
+	start=$SECONDS
+	cala-s3get -c c k | cmp - in
+	[ $((SECONDS - start)) -le 60 ]
+	s3_sound
+}
