@@ -500,14 +500,15 @@ incremental() {
 }
 
 @test "btrfs: receive that is killed leaves nothing for long" {
+	head -c 1M /dev/urandom >"$v/world/region"
 	put --uuid $U
 	d send -b $U >whole
 	mkfifo f
 	cala-snap receive -c c -s $S --uuid $U2 <f >out 2>err 3>&- &
 	job=$!
 	exec 7>f
-	cat whole >&7
-	head -c 400000 /dev/zero >&7
+	# Enough for it to begin, and no end.
+	head -c 700000 whole >&7
 	for _ in $(seq 1 100); do
 		! compgen -G "$store/.cala-recv-*" || break
 		sleep 0.1
