@@ -129,6 +129,9 @@ child(const struct proc_spec *s, const char *path, const char **env,
 	signal(SIGPIPE, SIG_DFL);
 	signal(SIGXFSZ, SIG_DFL);
 	signal(SIGCHLD, SIG_DFL);
+	/* A shell's background jobs are deaf to SIGINT. */
+	if (s->ends != 0)
+		signal(s->ends, SIG_DFL);
 	/* Not every driver knows what it means. */
 	signal(SIGUSR1, s->tells ? SIG_IGN : SIG_DFL);
 	sigemptyset(&none);

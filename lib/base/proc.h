@@ -38,7 +38,8 @@ struct proc_spec {
 	bool tells;             /* SIGUSR1, blocked here, is handed on to it;
 				 * it starts with that ignored */
 	bool bare;              /* env is all: nothing of ours is inherited */
-	int ends;               /* the signal that it ends by; 0: SIGTERM */
+	int ends;               /* the signal that it ends by (not ignored
+				 * when it starts); 0: SIGTERM */
 };
 
 #define PROC_SPEC_INIT { NULL, NULL, { PROC_NULL, 1, 2 }, NULL, 0, NULL, \

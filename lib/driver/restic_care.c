@@ -3,7 +3,7 @@
  * and what may go.
  */
 
-#include "driver/restic.h"
+#include "driver/restic_tree.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -118,7 +118,8 @@ resticd_verify(struct driver_call *call, struct record *rec, struct err *e)
 	int ret = -1;
 
 	if (resticd_tree(call, &tree, e) == -1 ||
-	    (in = tree->ops->reader(tree, root, 1, e)) == NULL) {
+	    (in = rtree_reader((struct rtree *)tree, root, 1,
+	    true, false, e)) == NULL) {
 		stored_failed(call, "open the snapshot", e);
 		goto out;
 	}

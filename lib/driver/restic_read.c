@@ -226,8 +226,8 @@ forget(struct rtree *t)
 	t->have = false;
 }
 
-int
-rtree_look(struct rtree *t, const char *path, struct err *e)
+static int
+look(struct rtree *t, const char *path, struct err *e)
 {
 	const char *args[] = { "ls", "--", t->snap.id, NULL, NULL };
 	struct restic_run run = { .flags = RESTIC_READS, .args = args };
@@ -261,6 +261,28 @@ out:
 	if (ret == -1)
 		forget(t);
 	return ret;
+}
+
+int
+rtree_look(struct rtree *t, const char *path, struct err *e)
+{
+	struct err own = ERR_INIT;
+
+	if (look(t, path, e) == 0) {
+		t->based = true;
+		return 0;
+	}
+	if (e->code != CALA_NOTFOUND || t->based || *t->snap.base == '\0')
+		return -1;
+	if (*path != '\0' && look(t, "", &own) == 0) {
+		t->based = true;
+		return -1;
+	}
+	/* Who backs up "." has the folder for a root. */
+	t->based = true;
+	*t->snap.base = '\0';
+	err_clear(e);
+	return look(t, path, e);
 }
 
 /* ---- the tree ---- */
@@ -458,7 +480,7 @@ treader(struct tree *tree, const char *const *paths, size_t n, struct err *e)
 	struct rtree *t = (struct rtree *)tree;
 
 	/* ls -R asks for no contents. */
-	return rtree_reader(t, paths, n, !t->call->recursive, e);
+	return rtree_reader(t, paths, n, !t->call->recursive, true, e);
 }
 
 static void
@@ -678,7 +700,8 @@ resticd_restore(struct driver_call *call, struct err *e)
 			err_ctx(e, "%s", str_q(call->paths[i]));
 			goto out;
 		}
-	ret = fill(&r, e);
+	if (rtree_look(r.t, "", e) == 0)
+		ret = fill(&r, e);
 	if (ret == 0 && syncfs(r.dirfd) == -1)
 		ret = err_sys(e, "sync %s", str_q(call->dir));
 out:

@@ -17,6 +17,7 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "base/when.h"
 
 /* The folders above the entry: how far each is, and what it really holds. */
 struct level {
@@ -26,18 +27,28 @@ struct level {
 	struct rnodes exact;
 };
 
+/* A file that was there: another name of it has the same of all of these. */
+struct seen {
+	uint64_t inode, size;
+	struct timespec mtime;
+};
+
+enum { SEEN = 1 << 14 };
+
 struct stream {
 	struct reader r;
 	struct rtree *t;
 	const char *const *paths;
 	size_t npaths, at;
-	bool contents;
+	bool contents, says;
+	struct seen *seen;      /* of SEEN files; NULL */
 	/* the path at work */
 	struct child *list;
 	struct source *bytes;
 	struct reader *tar;
 	size_t depth_abs;       /* components of its absolute path */
 	bool first;             /* its own node comes next */
+	bool again;             /* it did not come at first */
 	struct level *level;    /* of depth + 1 */
 	size_t nlevel;
 	struct buf path, abs;
@@ -82,6 +93,7 @@ sclose(struct reader *r)
 	struct stream *s = (struct stream *)r;
 
 	path_done(s);
+	free(s->seen);
 	free(s->level);
 	buf_fini(&s->path);
 	buf_fini(&s->abs);
@@ -257,6 +269,32 @@ from_tar(struct stream *s, struct content **c, struct err *e)
 	return 0;
 }
 
+/*
+ * One name more of a file that was there.  The listing does not say how many
+ * there are, so of all files the last few thousand are remembered: it is enough
+ * to say it once.
+ */
+static void
+hard_link(struct stream *s)
+{
+	const struct restic_node *n = &s->node;
+	uint64_t inode = json_get_u64(s->json, "inode", 0);
+	struct seen *seen;
+
+	if (!s->says || n->type != ENTRY_FILE || inode == 0 || (s->seen ==
+	    NULL && (s->seen = calloc(SEEN, sizeof(*s->seen))) == NULL))
+		return;
+	seen = &s->seen[inode % SEEN];
+	if (seen->inode == inode && seen->size == n->size &&
+	    when_cmp(seen->mtime, n->mtime) == 0) {
+		log_note(s->t->call->log, "%s is a hard link, and there may be "
+		    "more: in this stream each is a file of its own (restore "
+		    "keeps them)", str_q(s->path.p));
+		s->says = false;
+	}
+	*seen = (struct seen){ inode, n->size, n->mtime };
+}
+
 static int
 below(struct stream *s, struct content **c, struct err *e)
 {
@@ -292,6 +330,7 @@ below(struct stream *s, struct content **c, struct err *e)
 	if (s->tar != NULL && from_tar(s, c, e) == -1)
 		return -1;
 	s->en.path = s->path.p;
+	hard_link(s);
 	return n->type == ENTRY_DIR ? level_push(s, e) : 0;
 }
 
@@ -379,9 +418,17 @@ path_end(struct stream *s, struct err *e)
 	const struct entry *te;
 	struct content *c;
 
-	if (s->first)
-		return err_set(e, CALA_NOTFOUND, "%s: not in backup %s",
-		    str_q(s->path.p), s->t->call->backup);
+	if (s->first) {
+		/* The folder may be the snapshot's root: then once more. */
+		if (s->again)
+			return err_set(e, CALA_NOTFOUND, "%s: not in backup "
+			    "%s", str_q(s->path.p), s->t->call->backup);
+		s->again = true;
+		if (rtree_look(s->t, s->paths[s->at], e) == -1)
+			return -1;
+		path_done(s);
+		return 0;
+	}
 	if (s->tar != NULL) {
 		switch (reader_next(s->tar, &te, &c, e)) {
 		case 0:
@@ -395,6 +442,7 @@ path_end(struct stream *s, struct err *e)
 			return -1;
 	}
 	path_done(s);
+	s->again = false;
 	s->at++;
 	return 0;
 }
@@ -437,7 +485,7 @@ static const struct reader_ops stream_ops = { snext, sclose };
 
 struct reader *
 rtree_reader(struct rtree *t, const char *const *paths, size_t n,
-    bool contents, struct err *e)
+    bool contents, bool says, struct err *e)
 {
 	struct stream *s = calloc(1, sizeof(*s));
 
@@ -451,6 +499,7 @@ rtree_reader(struct rtree *t, const char *const *paths, size_t n,
 	s->paths = paths;
 	s->npaths = n;
 	s->contents = contents;
+	s->says = contents && says;
 	buf_init(&s->path, ENTRY_PATH_MAX);
 	buf_init(&s->abs, 2 * ENTRY_PATH_MAX);
 	return &s->r;

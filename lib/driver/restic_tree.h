@@ -22,6 +22,7 @@ struct rtree {
 	struct driver_call *call;
 	struct restic *r;
 	struct resticd_snap snap;
+	bool based;                     /* snap.base is known to be there */
 	/* what was looked up last */
 	bool have;
 	char *path;
@@ -40,7 +41,8 @@ struct rtree {
 /*
  * rtree_abs(t, path, out, e): path as restic knows it.
  * rtree_exact(t, path, v, e): the folder's nodes with all that restic knows.
- * rtree_look(t, path, e): self and below of path.
+ * rtree_look(t, path, e): self and below of path.  A snapshot whose root is the
+ * folder itself (restic backup .) is found to be one here.
  * rtree_entry(n, path, en): a node as an entry.
  * rnodes_fini, rnode_fini: free.
  */
@@ -55,9 +57,10 @@ void rnodes_fini(struct rnodes *);
 /*
  * restic_stream.c: all entries of paths, in order.  contents: their bytes, too,
  * from one dump of each path, beside a listing that says what a dump does not:
- * types, and times to the nanosecond.
+ * types, and times to the nanosecond.  says: what a stream can't carry is said
+ * once, where it is seen.
  */
 struct reader *rtree_reader(struct rtree *, const char *const *, size_t, bool,
-    struct err *);
+    bool, struct err *);
 
 #endif

@@ -22,7 +22,7 @@
 
 enum {
 	ARGS = 64,              /* what we add to a command */
-	GRACE = 30,             /* seconds to take its lock away in */
+	GRACE = 15,             /* seconds to take its lock away in */
 	PASSWORD_FD = 3,
 	PROBE = 60,             /* seconds for what needs no repository */
 	PAUSE_MAX = 20          /* seconds between two tries for a lock */

@@ -10,7 +10,10 @@
 # Nothing that the machine itself knows of any repository.
 unset "${!RESTIC_@}" "${!AWS_@}"
 
+restic_path=$PATH
+
 restic_which() {
+	PATH=$restic_path
 	case $1 in
 	old)
 		need restic
@@ -19,9 +22,9 @@ restic_which() {
 		peer restic
 		RESTIC=$PEER ;;
 	esac
-	mkdir -p "$BATS_FILE_TMPDIR/bin"
-	ln -sf "$RESTIC" "$BATS_FILE_TMPDIR/bin/restic"
-	PATH=$BATS_FILE_TMPDIR/bin:$PATH
+	mkdir -p "$BATS_FILE_TMPDIR/bin-$1"
+	ln -sf "$RESTIC" "$BATS_FILE_TMPDIR/bin-$1/restic"
+	PATH=$BATS_FILE_TMPDIR/bin-$1:$PATH
 }
 
 restic_conf() {
