@@ -356,11 +356,10 @@ print("\n".join(sorted(repr(n) for n in names)))' >got
 	pid=$!
 	exec 8>pipe
 	until [ -n "$(ls "$REPO/locks")" ]; do sleep 0.05; done
-	d set -b $U --name x >out 2>err 3>&- 8>&- &
+	cala-restic set -c c -v -b $U --name x >out 2>err 3>&- 8>&- &
 	set=$!
-	# It has looked at the lock at least once: stale ones were removed.
-	until grep -q unlock <(tr '\0' ' ' </proc/$set/cmdline; cat err) ||
-		[ "$(pgrep -P $set | wc -l)" -eq 0 ]; do
+	# It has met the lock at least once.
+	until grep -q 'stale locks' err; do
 		kill -0 $set
 		sleep 0.05
 	done
