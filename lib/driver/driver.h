@@ -37,6 +37,7 @@ enum {
 /* One call of one verb, options parsed and checked. */
 struct driver_call {
 	const struct driver *driver;
+	const char *verb;
 	const struct conf *conf;
 	const struct conf_section *cfg;         /* [configuration "NAME"] */
 	const char *configuration;              /* NAME */

@@ -452,6 +452,7 @@ prepare(struct run *r, const struct verb *v, struct err *e)
 	    server_uuid(r, r->to_server, r->adopt, e) == -1))
 		return -1;
 	c->driver = r->d;
+	c->verb = v->name;
 	c->log = &r->front.log;
 	c->out = stdout;
 	c->env = environ;

@@ -219,6 +219,17 @@ list(struct driver_call *call, record_fn *fn, void *arg, struct err *e)
 static int
 find(struct driver_call *call, struct record *rec, struct err *e)
 {
+	struct resticd_snap snap;
+	int r;
+
+	/* What is changed or deleted must be as it is now. */
+	if (strcmp(call->verb, "restore") == 0) {
+		if ((r = resticd_recall(call, call->backup, &snap, rec,
+		    e)) == 0)
+			resticd_snap_fini(&snap);
+		if (r != 1)
+			return r;
+	}
 	return resticd_find(call, call->backup, NULL, rec, e);
 }
 
@@ -249,10 +260,13 @@ resticd_drop(struct driver_call *call, const char *id, struct err *e)
 {
 	const char *const args[] = { "forget", "--", id, NULL };
 	struct restic_run run = { .flags = RESTIC_WAITS, .args = args };
+	static const struct buf nothing;
 	struct restic *r;
 
-	if (resticd_open(call, &r, e) == -1 ||
-	    restic_do(r, &run, NULL, NULL, e) == -1)
+	if (resticd_open(call, &r, e) == -1)
+		return -1;
+	resticd_remember(call, &nothing);
+	if (restic_do(r, &run, NULL, NULL, e) == -1)
 		return -1;
 	return run.ignored ? err_set(e, CALA_LOCKED, "somebody else has just "
 	    "changed or deleted it") : 0;

@@ -24,6 +24,8 @@
 #include "driver/driver.h"
 #include "exec/restic.h"
 
+struct buf;
+
 enum {
 	RESTICD_ID = 65,
 	RESTICD_TEXT = 24 << 10,        /* of rules, of warnings, in a tag */
@@ -62,6 +64,19 @@ int resticd_parse(struct driver_call *, json_t *, struct resticd_snap *,
     struct record *, struct err *);
 int resticd_each(struct driver_call *, resticd_fn *, void *, struct err *);
 int resticd_find(struct driver_call *, const char *, struct resticd_snap *,
+    struct record *, struct err *);
+
+/*
+ * restic_memory.c: what the last listing said, in the cache.  Asking the
+ * repository takes restic longer than giving a file; and what a snapshot's id
+ * stands for never changes, so a snapshot that is still there is as remembered.
+ *
+ * resticd_remember(call, b): b is a line of JSON for each backup; empty: forget.
+ * resticd_recall(call, uuid, snap, rec, e): as resticd_find; 1: not remembered.
+ */
+enum { RESTICD_MEMORY = 8 << 20 };
+void resticd_remember(struct driver_call *, const struct buf *);
+int  resticd_recall(struct driver_call *, const char *, struct resticd_snap *,
     struct record *, struct err *);
 
 /*

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/json.h"
 #include "base/str.h"
 #include "base/when.h"
@@ -155,7 +156,21 @@ struct each {
 	struct driver_call *call;
 	resticd_fn *fn;
 	void *arg;
+	struct buf memory;
 };
+
+/* One line of what is remembered. */
+static void
+note(struct each *w, json_t *j)
+{
+	char *line = json_dumps(j, JSON_COMPACT);
+
+	if (line != NULL) {
+		buf_str(&w->memory, line);
+		buf_chr(&w->memory, '\n');
+	}
+	free(line);
+}
 
 static int
 one(void *arg, json_t *j, struct err *e)
@@ -167,6 +182,7 @@ one(void *arg, json_t *j, struct err *e)
 
 	if (ret != 1)
 		return ret;
+	note(w, j);
 	ret = w->fn(w->arg, &snap, &rec, e);
 	resticd_snap_fini(&snap);
 	record_fini(&rec);
@@ -185,12 +201,18 @@ resticd_each(struct driver_call *call, resticd_fn *fn, void *arg,
 {
 	const char *const args[] = { "snapshots", NULL };
 	struct restic_run run = { .flags = RESTIC_READS, .args = args };
-	struct each w = { call, fn, arg };
+	struct each w = { .call = call, .fn = fn, .arg = arg };
 	struct restic *r;
+	int ret;
 
 	if (resticd_open(call, &r, e) == -1)
 		return -1;
-	return restic_do(r, &run, items, &w, e);
+	buf_init(&w.memory, RESTICD_MEMORY);
+	ret = restic_do(r, &run, items, &w, e);
+	if (ret == 0 && !w.memory.failed)
+		resticd_remember(call, &w.memory);
+	buf_fini(&w.memory);
+	return ret;
 }
 
 struct search {

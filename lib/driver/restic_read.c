@@ -263,6 +263,17 @@ out:
 	return ret;
 }
 
+/* What was remembered is gone, or never was what is asked for: ask. */
+static int
+refresh(struct rtree *t, struct err *e)
+{
+	t->recalled = false;
+	child_free(t->ahead);
+	t->ahead = NULL;
+	resticd_snap_fini(&t->snap);
+	return resticd_find(t->call, t->call->backup, &t->snap, NULL, e);
+}
+
 int
 rtree_look(struct rtree *t, const char *path, struct err *e)
 {
@@ -270,7 +281,12 @@ rtree_look(struct rtree *t, const char *path, struct err *e)
 
 	if (look(t, path, e) == 0) {
 		t->based = true;
+		t->recalled = false;
 		return 0;
+	}
+	if (e->code == CALA_NOTFOUND && t->recalled) {
+		err_clear(e);
+		return refresh(t, e) == -1 ? -1 : rtree_look(t, path, e);
 	}
 	if (e->code != CALA_NOTFOUND || t->based || *t->snap.base == '\0')
 		return -1;
@@ -279,6 +295,8 @@ rtree_look(struct rtree *t, const char *path, struct err *e)
 		return -1;
 	}
 	/* Who backs up "." has the folder for a root. */
+	child_free(t->ahead);
+	t->ahead = NULL;
 	t->based = true;
 	*t->snap.base = '\0';
 	err_clear(e);
@@ -364,12 +382,48 @@ find_exact(struct rtree *t, const char *path, struct err *e)
 	return ret;
 }
 
+/* The bytes of path, from its beginning. */
+static int
+bytes(struct rtree *t, const char *path, struct child **c, struct err *e)
+{
+	const char *args[] = { "dump", "--", t->snap.id, NULL, NULL };
+	struct restic_run run = { .flags = RESTIC_READS, .args = args };
+	struct buf abs;
+	int ret;
+
+	buf_init(&abs, 2 * ENTRY_PATH_MAX);
+	ret = rtree_abs(t, path, &abs, e);
+	args[3] = abs.p;
+	if (ret == 0)
+		ret = restic_start(t->r, &run, c, e);
+	buf_fini(&abs);
+	return ret;
+}
+
+/*
+ * Who wants a file's bytes asks first whether it is one, since of a folder
+ * restic would give a tar.  Both questions take restic a while to begin with.
+ */
+static void
+go_ahead(struct rtree *t, const char *path)
+{
+	struct err own = ERR_INIT;
+
+	if (strcmp(t->call->verb, "cat") != 0 || t->ahead != NULL ||
+	    (t->have && strcmp(path, t->path) == 0))
+		return;
+	free(t->ahead_path);
+	if ((t->ahead_path = strdup(path)) != NULL)
+		(void)bytes(t, path, &t->ahead, &own);
+}
+
 static int
 tstat(struct tree *tree, const char *path, struct entry *en, struct err *e)
 {
 	struct rtree *t = (struct rtree *)tree;
 	const struct restic_node *n = &t->self.n;
 
+	go_ahead(t, path);
 	if (rtree_look(t, path, e) == -1)
 		return -1;
 	if (t->self.json == NULL) {
@@ -441,12 +495,8 @@ topen(struct tree *tree, const char *path, uint64_t off, uint64_t len,
     struct err *e)
 {
 	struct rtree *t = (struct rtree *)tree;
-	const char *args[] = { "dump", "--", t->snap.id, NULL, NULL };
-	struct restic_run run = { .flags = RESTIC_READS, .args = args };
 	struct rcontent *c = &t->content;
 	uint64_t size;
-	struct buf abs;
-	int ret;
 
 	if (rtree_look(t, path, e) == -1)
 		return NULL;
@@ -465,13 +515,12 @@ topen(struct tree *tree, const char *path, uint64_t off, uint64_t len,
 	c->last = off + c->c.size == size;
 	if (c->c.size == 0)
 		return &c->c;
-	buf_init(&abs, 2 * ENTRY_PATH_MAX);
-	ret = rtree_abs(t, path, &abs, e);
-	args[3] = abs.p;
-	if (ret == 0)
-		ret = restic_start(t->r, &run, &c->child, e);
-	buf_fini(&abs);
-	return ret == 0 ? &c->c : NULL;
+	if (t->ahead != NULL && strcmp(t->ahead_path, path) == 0) {
+		c->child = t->ahead;
+		t->ahead = NULL;
+		return &c->c;
+	}
+	return bytes(t, path, &c->child, e) == 0 ? &c->c : NULL;
 }
 
 static struct reader *
@@ -491,6 +540,8 @@ tclose(struct tree *tree)
 	forget(t);
 	rnode_fini(&t->found);
 	child_free(t->content.child);
+	child_free(t->ahead);
+	free(t->ahead_path);
 	resticd_snap_fini(&t->snap);
 	free(t);
 }
@@ -498,6 +549,25 @@ tclose(struct tree *tree)
 static const struct tree_ops rtree_ops = {
 	tlist, tstat, topen, treader, tclose
 };
+
+/* What looks at one path can ask again; streams begin at once. */
+static int
+pick(struct rtree *t, struct err *e)
+{
+	static const char *const verbs[] = { "cat", "ls", "restore" };
+	struct driver_call *call = t->call;
+	size_t i;
+	int r = 1;
+
+	for (i = 0; i < sizeof(verbs) / sizeof(*verbs) &&
+	    !call->recursive; i++)
+		if (strcmp(call->verb, verbs[i]) == 0)
+			r = resticd_recall(call, call->backup, &t->snap, NULL,
+			    e);
+	t->recalled = r == 0;
+	return r != 1 ? r : resticd_find(call, call->backup, &t->snap, NULL,
+	    e);
+}
 
 int
 resticd_tree(struct driver_call *call, struct tree **out, struct err *e)
@@ -508,8 +578,7 @@ resticd_tree(struct driver_call *call, struct tree **out, struct err *e)
 		return err_oom(e);
 	t->t.ops = &rtree_ops;
 	t->call = call;
-	if (resticd_open(call, &t->r, e) == -1 ||
-	    resticd_find(call, call->backup, &t->snap, NULL, e) == -1) {
+	if (resticd_open(call, &t->r, e) == -1 || pick(t, e) == -1) {
 		tclose(&t->t);
 		return -1;
 	}
@@ -643,6 +712,7 @@ fill(struct restoring *r, struct err *e)
 	size_t i;
 	int ret = -1;
 
+	r->nargs = 0;
 	buf_init(&b, 4 * ENTRY_PATH_MAX);
 	if ((r->args = calloc(call->npaths + 8, sizeof(*r->args))) == NULL) {
 		err_oom(e);
@@ -671,13 +741,46 @@ fill(struct restoring *r, struct err *e)
 	if (restic_do(r->t->r, &run, progress, call, e) == -1 ||
 	    (!sub && lift(r, temp, e) == -1))
 		goto out;
-	ret = call->npaths == 0 ? root_metadata(r, e) : 0;
+	ret = 0;
 out:
 	buf_fini(&b);
-	for (i = 0; i < r->nargs; i++)
-		free(r->args[i]);
+	while (r->nargs > 0)
+		free(r->args[--r->nargs]);
 	free(r->args);
+	r->args = NULL;
 	return ret;
+}
+
+/* All of it, and meanwhile the question what the folder itself is like. */
+static int
+whole(struct restoring *r, struct err *e)
+{
+	struct rtree *t = r->t;
+	struct buf abs;
+	const char *args[] = { "ls", "--", t->snap.id, NULL, NULL };
+	struct restic_run run = { .flags = RESTIC_READS, .args = args };
+	struct looking l = { .t = t };
+	struct child *c = NULL;
+	int ret;
+
+	forget(t);
+	buf_init(&abs, 2 * ENTRY_PATH_MAX);
+	ret = rtree_abs(t, "", &abs, e);
+	args[3] = abs.p;
+	l.root = abs.p[1] == '\0';
+	if (ret == 0)
+		ret = restic_start(t->r, &run, &c, e);
+	if (ret == 0 && (ret = fill(r, e)) == -1 && e->code == CALA_NOTFOUND) {
+		/* Its path or its id may be another: see, and once more. */
+		err_clear(e);
+		if (rtree_look(t, "", e) == 0)
+			ret = fill(r, e);
+	} else if (ret == 0 && (ret = looked(&l, c, e)) == 0) {
+		t->have = (t->path = strdup("")) != NULL;
+	}
+	child_free(c);
+	buf_fini(&abs);
+	return ret == 0 ? root_metadata(r, e) : -1;
 }
 
 int
@@ -700,8 +803,7 @@ resticd_restore(struct driver_call *call, struct err *e)
 			err_ctx(e, "%s", str_q(call->paths[i]));
 			goto out;
 		}
-	if (rtree_look(r.t, "", e) == 0)
-		ret = fill(&r, e);
+	ret = call->npaths == 0 ? whole(&r, e) : fill(&r, e);
 	if (ret == 0 && syncfs(r.dirfd) == -1)
 		ret = err_sys(e, "sync %s", str_q(call->dir));
 out:

@@ -260,6 +260,7 @@ resticd_retag(struct driver_call *call, const char *id,
 	const char *args[2 * RESTICD_TAGS + 8];
 	struct restic_run run = { .flags = RESTIC_WAITS | RESTIC_PLAIN,
 	    .args = args, .wait = wait };
+	static const struct buf nothing;
 	struct restic *r;
 	uint64_t changed;
 	size_t n = 0, i;
@@ -272,8 +273,10 @@ resticd_retag(struct driver_call *call, const char *id,
 	args[n++] = "--";
 	args[n++] = id;
 	args[n] = NULL;
-	if (resticd_open(call, &r, e) == -1 ||
-	    restic_do(r, &run, count, &changed, e) == -1)
+	if (resticd_open(call, &r, e) == -1)
+		return -1;
+	resticd_remember(call, &nothing);
+	if (restic_do(r, &run, count, &changed, e) == -1)
 		return -1;
 	if (changed == 0)
 		return err_set(e, CALA_LOCKED, "backup %s: somebody else has "

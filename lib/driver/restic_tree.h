@@ -23,6 +23,9 @@ struct rtree {
 	struct restic *r;
 	struct resticd_snap snap;
 	bool based;                     /* snap.base is known to be there */
+	bool recalled;                  /* snap may be out of date */
+	struct child *ahead;            /* the bytes of what is asked for */
+	char *ahead_path;
 	/* what was looked up last */
 	bool have;
 	char *path;

@@ -13,6 +13,7 @@
 #include "base/code.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "base/str.h"
 #include "base/when.h"
 #include "entry/entry.h"
 
@@ -73,6 +74,9 @@ restic_means(const char *line)
 	for (i = 0; i < sizeof(meanings) / sizeof(*meanings); i++)
 		if (strstr(line, meanings[i].text) != NULL)
 			return meanings[i].code;
+	/* A folder of a snapshot: "path tmp: not found". */
+	if (strstr(line, "path ") != NULL && str_ends(line, ": not found"))
+		return CALA_NOTFOUND;
 	return 0;
 }
 
