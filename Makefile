@@ -133,10 +133,10 @@ demo:
 	@O='$(O)' tests/demo
 
 # Some have peers, and a program, of their own.
-bench_of  = bench$(patsubst %,-%,$(filter s3 ddup kopia pbs,$(BENCH)))
+bench_of  = bench$(patsubst %,-%,$(filter s3 ddup kopia pbs restic,$(BENCH)))
 bench:
 	@tests/deps build $(bench_of)
-	@$(if $(filter s3 kopia,$(BENCH)),tests/peers test bench,:)
+	@$(if $(filter s3 kopia restic,$(BENCH)),tests/peers test bench,:)
 	@$(MAKE) --no-print-directory all \
 	    $(if $(filter pbs,$(BENCH)),$(O)/tests/pbs/null)
 	@O='$(O)' BENCH='$(BENCH)' tests/$(bench_of)

@@ -57,7 +57,7 @@ gone() {
 }
 
 put() {
-	cala-restic put t -c c -s $S --uuid $U "$@"
+	cala-restic put t -c c -s $S --uuid $U
 }
 
 fails() {
