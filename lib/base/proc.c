@@ -324,7 +324,7 @@ proc_poll(struct proc *p, size_t n, double seconds)
 	pfd = calloc(n, sizeof(*pfd));
 	for (;;) {
 		blind = pfd == NULL;
-		for (i = k = 0; !blind && i < n; i++) {
+		for (i = k = 0; pfd != NULL && !blind && i < n; i++) {
 			if (!runs(&p[i]))
 				continue;
 			if (p[i].pidfd == -1)
