@@ -106,7 +106,7 @@ feed(struct items *it, const char *what, const char *p, size_t n,
 				break;
 			it->nopen = 0;
 			it->where = KEY;
-			/* FALLTHROUGH */
+			__attribute__((fallthrough));
 		case KEY:
 			if (*p != it->open[it->nopen++])
 				it->where = *p == '\n' ? LINE_START : LINE;
