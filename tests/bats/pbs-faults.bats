@@ -160,6 +160,7 @@ nothing() {
 }
 
 @test "the server is not there, answers nonsense, or is in maintenance" {
+	pbs_conf "$PWD/cala.conf" 'retries = 1'
 	pbs_do maintenance mode=offline
 	fails 20 '' stream
 	pbs_do maintenance mode=
