@@ -61,6 +61,10 @@ download(struct s3_disk *d, const struct record *rec, struct err *e)
 	w->in = s3_download(d->s3, d->found.key, &w->how, e);
 	if (w->in == NULL) {
 		free(w);
+		/* that of If-Match, which only here is no wish of the caller */
+		if (e->code == CALA_EXISTS)
+			err_set(e, CALA_INTEGRITY, "%s: the object was "
+			    "replaced while it was read", str_q(d->found.key));
 		return NULL;
 	}
 	return stored_source(&w->src, rec, NULL, d->found.key, e);
