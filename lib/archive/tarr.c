@@ -518,6 +518,27 @@ finish(struct tarr *t, struct err *e)
 	return 0;
 }
 
+/* Only the directory that tarw says again, which is told nobody. */
+static int
+behind_mark(struct tarr *t, const unsigned char *h, char flag, bool *pre,
+    struct err *e)
+{
+	uint64_t size;
+
+	if (flag == 'x' && !*pre && !t->again &&
+	    tarr_octal(h + 124, 12, &size) == 0 && size <= MARK_AGAIN) {
+		*pre = true;
+		return record(t, h, flag, e) == -1 ? -1 : 2;
+	}
+	if (flag != '5' || t->again || tarr_octal(h + 124, 12, &size) == -1 ||
+	    size != 0)
+		return damaged(t, t->pos - TAR_BLOCK,
+		    "an entry behind the end mark", e);
+	*pre = false;
+	t->again = true;
+	return 2;
+}
+
 /* 1 an entry; 0 the end; 2 go on; -1. */
 static int
 step(struct tarr *t, bool *pre, struct err *e)
@@ -547,9 +568,9 @@ step(struct tarr *t, bool *pre, struct err *e)
 			    "this is no tar archive");
 		return damaged(t, at, "a header that fails its checksum", e);
 	}
-	if (t->marked)
-		return damaged(t, at, "an entry behind the end mark", e);
 	flag = (char)h[156];
+	if (t->marked)
+		return behind_mark(t, h, flag, pre, e);
 	switch (flag) {
 	case 'g':
 		return record(t, h, flag, e) == -1 ? -1 : 2;

@@ -67,7 +67,11 @@ bool tarr_zero(const void *, size_t);
  * malformed.
  * mark_tail(p, n, &m): does the tar whose last n bytes are at p end with an
  * end mark and at least two zero blocks?
+ *
+ * Behind the end mark may stand a directory that was said before: its header,
+ * and at most MARK_AGAIN bytes of extended header.
  */
+enum { MARK_AGAIN = 32 << 10 };
 struct mark {
 	uint64_t entries, files, size, warnings;
 };

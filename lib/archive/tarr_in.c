@@ -114,32 +114,63 @@ mark_parse(const char *s, size_t n, struct mark *m)
 	return 2;
 }
 
-bool
-mark_tail(const unsigned char *p, size_t n, struct mark *m)
+/* Are the bytes from at to end nothing, or one directory said again? */
+static bool
+is_again(const unsigned char *p, size_t at, size_t end)
 {
-	const unsigned char *h, *data;
+	uint64_t len;
+
+	if (at == end)
+		return true;
+	if (p[at + 156] == 'x') {
+		if (tarr_octal(p + at + 124, 12, &len) == -1 ||
+		    len > MARK_AGAIN)
+			return false;
+		len = (len + TAR_BLOCK - 1) / TAR_BLOCK * TAR_BLOCK;
+		if (end - at != 2 * TAR_BLOCK + len)
+			return false;
+		at += TAR_BLOCK + (size_t)len;
+	}
+	return end - at == TAR_BLOCK && tarr_header(p + at) &&
+	    p[at + 156] == '5';
+}
+
+/* Is at h, in n bytes, a global header with an end mark of one block? */
+static bool
+is_mark(const unsigned char *h, size_t n, struct mark *m)
+{
 	struct err e = ERR_INIT;
 	struct pax pax;
-	size_t end = n;
 	uint64_t len;
 	bool found = false;
 
-	while (end >= TAR_BLOCK && tarr_zero(p + end - TAR_BLOCK, TAR_BLOCK))
-		end -= TAR_BLOCK;
-	if (n - end < 2 * TAR_BLOCK || end < 2 * TAR_BLOCK ||
-	    n % TAR_BLOCK != 0)
-		return false;
-	h = p + end - 2 * TAR_BLOCK;
-	data = h + TAR_BLOCK;
-	if (!tarr_header(h) || h[156] != 'g' ||
+	if (n < 2 * TAR_BLOCK || h[156] != 'g' || !tarr_header(h) ||
 	    tarr_octal(h + 124, 12, &len) == -1 || len > TAR_BLOCK ||
 	    pax_init(&pax, &e) == -1)
 		return false;
-	if (pax_parse(&pax, (const char *)data, (size_t)len, true, &e) == 0 &&
-	    (pax.have & PAX_COMMENT) != 0)
+	if (pax_parse(&pax, (const char *)h + TAR_BLOCK, (size_t)len, true,
+	    &e) == 0 && (pax.have & PAX_COMMENT) != 0)
 		found = mark_parse(pax.comment->p, pax.comment->len, m) == 2;
 	pax_fini(&pax);
 	return found;
+}
+
+bool
+mark_tail(const unsigned char *p, size_t n, struct mark *m)
+{
+	size_t end = n, at;
+
+	while (end >= TAR_BLOCK && tarr_zero(p + end - TAR_BLOCK, TAR_BLOCK))
+		end -= TAR_BLOCK;
+	if (n - end < 2 * TAR_BLOCK || n % TAR_BLOCK != 0)
+		return false;
+	for (at = end; at >= TAR_BLOCK &&
+	    end - at < 4 * TAR_BLOCK + MARK_AGAIN; ) {
+		at -= TAR_BLOCK;
+		if (is_mark(p + at, end - at, m))
+			return is_again(p, at + 2 * TAR_BLOCK, end);
+	}
+	return false;
 }
 
 /* ---- bytes ---- */

@@ -47,7 +47,7 @@ struct tarr {
 	uint64_t entries, files, size;
 	uint64_t sum;                   /* for max_size */
 	bool jumped, done, failed;
-	bool cala, marked;
+	bool cala, marked, again;       /* the directory behind the mark */
 	struct mark mark;
 	bool wrong;
 	struct err err;                 /* sticky */

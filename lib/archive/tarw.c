@@ -7,6 +7,7 @@
 
 #include "archive/indexw.h"
 #include "archive/pax.h"
+#include "archive/tarr.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/io.h"
@@ -39,6 +40,10 @@ struct tarw {
 	uint64_t base;                  /* out's position at our start */
 	struct archive_sum sum;
 	struct buf path, pax, map;
+	/* The first directory, to be said again at the end. */
+	bool has_first;
+	unsigned char first[BLOCK];
+	struct buf first_pax;
 };
 
 static int
@@ -176,6 +181,7 @@ tarw_new(struct sink *out, struct indexw *index, bool foreign, bool wings,
 	buf_init(&t->path, ENTRY_PATH_MAX + 8);
 	buf_init(&t->pax, PAX_MAX);
 	buf_init(&t->map, MAP_MAX);
+	buf_init(&t->first_pax, MARK_AGAIN);
 	return t;
 }
 
@@ -187,6 +193,7 @@ tarw_free(struct tarw *t)
 	buf_fini(&t->path);
 	buf_fini(&t->pax);
 	buf_fini(&t->map);
+	buf_fini(&t->first_pax);
 	free(t);
 }
 
@@ -398,6 +405,11 @@ put_header(struct tarw *t, const struct entry *en, char type,
 	h[TYPE] = (unsigned char)type;
 	magic(h);
 	checksum(h);
+	if (type == '5' && !t->has_first && t->pax.len <= MARK_AGAIN) {
+		t->has_first = true;
+		memcpy(t->first, h, BLOCK);
+		buf_add(&t->first_pax, t->pax.p, t->pax.len);
+	}
 	if (t->pax.len > 0 && put_pax(t, 'x', e) == -1)
 		return -1;
 	return sink_write(t->out, h, BLOCK, e);
@@ -480,6 +492,22 @@ tarw_put(struct tarw *t, const struct entry *en, struct content *c,
 	return indexw_entry(t->index, &m, e);
 }
 
+/*
+ * The first directory once more: there are readers (Python's, Java's) to which
+ * a global header with nothing behind it is an archive that is cut.
+ */
+static int
+again(struct tarw *t, struct err *e)
+{
+	if (!t->has_first)
+		return 0;
+	buf_reset(&t->pax);
+	buf_add(&t->pax, t->first_pax.p, t->first_pax.len);
+	if (t->pax.len > 0 && put_pax(t, 'x', e) == -1)
+		return -1;
+	return sink_write(t->out, t->first, BLOCK, e);
+}
+
 int
 tarw_end(struct tarw *t, uint64_t *len, struct err *e)
 {
@@ -494,7 +522,7 @@ tarw_end(struct tarw *t, uint64_t *len, struct err *e)
 		    (uintmax_t)t->sum.entries, (uintmax_t)t->sum.files,
 		    (uintmax_t)t->sum.size,
 		    (uintmax_t)log_warnings(t->log));
-		if (global(t, text, e) == -1)
+		if (global(t, text, e) == -1 || again(t, e) == -1)
 			return -1;
 	}
 	n = (t->out->pos - t->base + 2 * BLOCK) % RECORD;

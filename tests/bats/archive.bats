@@ -369,3 +369,19 @@ PY
 	[[ $stderr == *TMPDIR* ]]
 	[ ! -s out.7z ]
 }
+
+@test "Python reads every tar to its end" {
+	need python3
+	mkdir -p src/sub
+	echo a >src/sub/a
+	setfattr -n user.k -v v src 2>/dev/null || :
+	for f in tar tar.gz tar.xz tar.bz2; do
+		cala-pack -f $f -C src -o p.$f .
+		python3 - p.$f <<-'E'
+		import sys, tarfile
+		with tarfile.open(sys.argv[1]) as t:
+		    names = t.getnames()
+		assert names == [".", "sub", "sub/a", "."], names
+		E
+	done
+}

@@ -405,7 +405,7 @@ marks(void **state)
 	struct buf b;
 	struct got g;
 	struct mark m;
-	size_t whole;
+	size_t whole, before;
 
 	(void)state;
 	buf_init(&b, 1 << 20);
@@ -453,6 +453,28 @@ marks(void **state)
 	look(&g, b.p, b.len, 1, true);
 	assert_int_equal(g.end, CALA_INTEGRITY);
 	buf_fini(&g.text);
+
+	/* only a directory may stand there, and once */
+	buf_cut(&b, whole);
+	pax(&b, 'g', "comment",
+	    "cala-pack 1 end entries=2 files=1 size=5 warnings=0");
+	pax(&b, 'x', "mtime", "1.5");
+	member(&b, "./", '5', NULL, 0);
+	before = b.len;
+	end(&b);
+	look(&g, b.p, b.len, 1, true);
+	assert_int_equal(g.end, 0);
+	assert_int_equal(g.f.proof, PROOF_INNER);
+	assert_true(g.f.entries == 2 && g.f.files == 1);
+	buf_fini(&g.text);
+	assert_true(mark_tail((unsigned char *)b.p + whole, b.len - whole, &m));
+	buf_cut(&b, before);
+	member(&b, "./", '5', NULL, 0);
+	end(&b);
+	look(&g, b.p, b.len, 1, true);
+	assert_int_equal(g.end, CALA_INTEGRITY);
+	buf_fini(&g.text);
+	assert_false(mark_tail((unsigned char *)b.p + whole, b.len - whole, &m));
 
 	assert_int_equal(mark_parse("cala-pack 1", 11, &m), 1);
 	assert_int_equal(mark_parse("cala-pack 10", 12, &m), 0);

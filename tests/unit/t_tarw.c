@@ -11,6 +11,7 @@
 
 #include "archive/archive.h"
 #include "archive/pax.h"
+#include "archive/tarr.h"
 #include "base/buf.h"
 #include "base/bytes.h"
 #include "base/io.h"
@@ -177,7 +178,9 @@ marks(void **state)
 	static const char begin[] = "23 comment=cala-pack 1\n";
 	static const char end[] = " comment=cala-pack 1 end entries=303 "
 	    "files=302 size=23350453 warnings=1\n";
+	struct mark mark;
 	struct mem m;
+	char *text;
 	size_t i;
 
 	(void)state;
@@ -185,11 +188,17 @@ marks(void **state)
 	assert_int_equal(m.b.len % 10240, 0);
 	assert_int_equal(m.b.p[156], 'g');
 	assert_memory_equal(m.b.p + 512, begin, sizeof(begin) - 1);
-	for (i = m.b.len; i > 0 && m.b.p[i - 1] == '\0'; i--)
+	for (i = m.b.len / 512; tarr_zero(m.b.p + (i - 1) * 512, 512); i--)
 		;
-	assert_true(m.b.len - i >= 1024);
-	assert_memory_equal(m.b.p + i - (sizeof(end) - 1), end,
-	    sizeof(end) - 1);
+	assert_true(m.b.len / 512 - i >= 2);
+	/* Behind the mark stands the first directory, in the same bytes. */
+	assert_int_equal(m.b.p[(i - 1) * 512 + 156], '5');
+	assert_memory_equal(m.b.p + (i - 1) * 512, m.b.p + 1024, 512);
+	text = (char *)m.b.p + (i - 2) * 512;
+	assert_non_null(strstr(text, end));
+	assert_true(mark_tail((unsigned char *)m.b.p + (i - 3) * 512,
+	    m.b.len - (i - 3) * 512, &mark));
+	assert_int_equal(mark.warnings, 1);
 	buf_fini(&m.b);
 }
 
