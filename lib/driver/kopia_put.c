@@ -210,7 +210,7 @@ no_rules(struct put *p, struct err *e)
 	int ret = -1;
 
 	if (lock_source(p, false, e) == -1 || ask(p, true, &now, e) == -1)
-		return -1;
+		goto out;
 	if (kopia_policy_good(now, compressor(p->call))) {
 		ret = 0;
 		goto out;
