@@ -203,7 +203,7 @@ type_of(int dirfd, const struct dirent *d)
 	if (d->d_type != DT_UNKNOWN)
 		return d->d_type;
 	return fstatat(dirfd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) == -1 ?
-	    DT_REG : IFTODT(st.st_mode);
+	    DT_REG : (unsigned char)IFTODT(st.st_mode);
 }
 
 static int
