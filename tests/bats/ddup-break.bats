@@ -327,7 +327,8 @@ load ddup
 	# One that only the second backup uses; one that is not what it was.
 	first=$(chunks | xargs ls -S | head -1)
 	cp -p "$first" saved
-	printf 'x' | dd of="$first" bs=1 seek=100 conv=notrunc status=none
+	printf 'not what it was' | dd of="$first" bs=1 seek=100 conv=notrunc \
+		status=none
 	d verify
 	run --separate-stderr d verify --read-data
 	[ "$status" -eq 14 ]
@@ -342,7 +343,7 @@ load ddup
 
 	# An archive that is not its record's.
 	size=$(stat -c %s "$R/archives/$U.ddup")
-	printf '\377' | dd of="$R/archives/$U.ddup" bs=1 seek=$((size - 20)) \
+	printf '\377\0\377\0' | dd of="$R/archives/$U.ddup" bs=1 seek=$((size - 20)) \
 	    conv=notrunc status=none
 	run --separate-stderr d verify
 	[ "$status" -eq 14 ]

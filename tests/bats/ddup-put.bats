@@ -205,7 +205,7 @@ ids() {
 	old
 	put 1 t
 	f=store/.ddup-bak/archives/.$S.cala-stat
-	printf x | dd of=$f bs=1 seek=100 conv=notrunc status=none
+	printf 'not what it was' | dd of=$f bs=1 seek=100 conv=notrunc status=none
 	run -0 unread 2 t
 	[ "$output" = 0 ]
 	: >$f

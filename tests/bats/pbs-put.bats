@@ -90,7 +90,7 @@ calagopus.json.blob"
 	put 2 src
 	# The end of the archive is the same, too: nothing at all.
 	[ "$(sent)" -eq "$n" ]
-	printf 'x' | dd of=src/big bs=1 seek=20000000 conv=notrunc status=none
+	printf 'not what it was' | dd of=src/big bs=1 seek=20000000 conv=notrunc status=none
 	put 3 src
 	[ "$(sent)" -gt "$n" ]
 	[ "$(sent)" -le $((n + 5)) ]
@@ -244,7 +244,7 @@ grown() {
 	put 1 src
 	head -c 700000 /dev/urandom >src/a/0-new
 	head -c 700000 /dev/urandom >src/d/new
-	printf x | dd of=src/b/3 bs=1 seek=100 conv=notrunc status=none
+	printf 'not what it was' | dd of=src/b/3 bs=1 seek=100 conv=notrunc status=none
 	rm src/c/2
 	mv src/a/4 src/c/2-moved
 	mkdir src/aa
