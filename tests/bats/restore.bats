@@ -375,13 +375,14 @@ killed() {
 	mkfifo gate
 	sed -i "s|^configuration = local|&\npre-backup = /bin/cat $PWD/gate|" cala.conf
 	cala backup survival >/dev/null 2>&1 &
+	pid=$!
 	exec 7>gate
 	run cala restore survival latest
 	[ "$status" -eq 11 ]
 	# elsewhere nothing of the server is touched
 	cala restore survival "$id" --to "$PWD/new"
 	exec 7>&-
-	wait
+	wait $pid
 }
 
 @test "one unreadable record does not hide the other backups: said, exit 3" {
