@@ -29,7 +29,7 @@ f9a37fda3026acadda6c76a2bc3002dd0b86ce0a279c81695298c824ff2517ab \
 	[ "$(readlink out/link)" = dir/multi.bin ]
 	[ "$(d cat -b $U dir/multi.bin --offset 700 | wc -c)" -eq 22 ]
 	d get -b $U dir/sub >part.tar
-	[ "$(tar -tf part.tar | tr '\n' ' ')" = "dir/sub/ dir/sub/gz.txt " ]
+	[ "$(tar -tf part.tar | tr '\n' ' ')" = "dir/sub/ dir/sub/gz.txt dir/sub/ " ]
 	healthy
 }
 
