@@ -493,7 +493,7 @@ tarw_put(struct tarw *t, const struct entry *en, struct content *c,
 }
 
 /*
- * The first directory once more: there are readers (Python's, Java's) to which
+ * The first directory once more: there are readers (Python's tarfile) to which
  * a global header with nothing behind it is an archive that is cut.
  */
 static int
