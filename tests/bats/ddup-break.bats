@@ -114,8 +114,8 @@ load ddup
 	seq 1 100 >t/z/last
 	put t $U
 	# One of several chunks of a large file, and the one of a small file.
-	f=$(find "$R/chunks" -name '*.chunk' -size +1000k | head -n 1)
-	g=$(find "$R/chunks" -name '*.chunk' -size -250k -size +180k | head -n 1)
+	f=$(largest)
+	g=$(chunk t/world/small)
 	printf 'XX' | dd of="$f" bs=1 seek=50000 conv=notrunc status=none
 	rm "$g"
 	mkdir out

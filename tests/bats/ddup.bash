@@ -50,6 +50,19 @@ chunks() {
 	find "$R/chunks" -name '*.chunk' | sort
 }
 
+# largest: the largest chunk: in trees of small(), one of the region file's.
+largest() {
+	find "$R/chunks" -name '*.chunk' -printf '%s %p\n' | sort -n |
+		sed -n '$s/^[0-9]* //p'
+}
+
+# chunk FILE: where the one chunk of a FILE of 256 KiB or less is.
+chunk() {
+	local h
+	h=$(b2sum -l 256 "$1")
+	echo "$R/chunks/${h:0:2}/${h:2:2}/${h:4:60}.chunk"
+}
+
 # whole DIR UUID: the backup restores to what DIR is.
 whole() {
 	rm -rf whole

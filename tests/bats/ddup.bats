@@ -148,7 +148,7 @@ f9a37fda3026acadda6c76a2bc3002dd0b86ce0a279c81695298c824ff2517ab \
 	repo
 	small t
 	put t $U
-	f=$(find "$R/chunks" -name '*.chunk' -size +1000k | head -n 1)
+	f=$(largest)
 	printf 'XX' | dd of="$f" bs=1 seek=50000 conv=notrunc status=none
 	d verify -b $U
 	run d verify -b $U --read-data
