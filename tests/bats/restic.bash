@@ -53,8 +53,11 @@ r() {
 # Making a repository takes a second or two: one for all tests, copied.
 restic_repo() {
 	REPO=$BATS_TEST_TMPDIR/repo
-	if [ ! -d "$BATS_FILE_TMPDIR/empty" ]; then
-		REPO=$BATS_FILE_TMPDIR/empty r init >/dev/null
+	local empty=$BATS_FILE_TMPDIR/empty-${RESTIC//\//-}
+	if [ ! -d "$empty" ]; then
+		REPO=$empty r init >/dev/null
+		"$top/tests/restic/cheapen" "$empty" test-password
 	fi
-	cp -r "$BATS_FILE_TMPDIR/empty" "$REPO"
+	rm -rf "$REPO"
+	cp -r "$empty" "$REPO"
 }

@@ -26,8 +26,7 @@ d() {
 
 old() {
 	restic_which old
-	rm -rf "$BATS_FILE_TMPDIR/empty-old" "$REPO"
-	REPO=$BATS_TEST_TMPDIR/repo r init >/dev/null
+	restic_repo
 }
 
 fails() {
