@@ -141,6 +141,7 @@ out_open(struct run *r, struct out *o, struct err *e)
 			return err_hint(e, "use a pipe, --output FILE, or "
 			    "--output -");
 		}
+		pipe_widen(o->fd);
 		return 0;
 	}
 	if (stat(r->a->output, &st) == 0 && !S_ISREG(st.st_mode)) {

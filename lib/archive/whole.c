@@ -12,7 +12,7 @@
 #include "base/stop.h"
 #include "base/str.h"
 
-enum { PIPE_SIZE = 1 << 20, GRACE = 10 };
+enum { GRACE = 10 };
 
 /* While it runs. */
 struct run {
@@ -104,7 +104,7 @@ take_all(struct run *r, struct err *e)
 	size_t room;
 	ssize_t n;
 
-	(void)fcntl(r->fd, F_SETPIPE_SZ, PIPE_SIZE);
+	pipe_widen(r->fd);
 	for (;;) {
 		if (stop_check(e) == -1 ||
 		    (p = sink_space(r->sink, &room, e)) == NULL)

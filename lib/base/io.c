@@ -1,6 +1,7 @@
 #include "base/io.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,8 @@
 #include "base/file.h"
 #include "base/stop.h"
 #include "base/str.h"
+
+enum { PIPE_ROOM = 1 << 20 };   /* what Linux lets anyone have */
 
 ssize_t
 source_read(struct source *s, void *p, size_t n, struct err *e)
@@ -110,6 +113,7 @@ source_fd(int fd, bool own, const char *name, struct err *e)
 	f->s.ops = &ops;
 	f->fd = fd;
 	f->own = own;
+	pipe_widen(fd);
 	return &f->s;
 }
 
@@ -362,6 +366,15 @@ fd_abort(struct sink *s)
 		close(f->fd);
 	free(f->name);
 	free(f);
+}
+
+void
+pipe_widen(int fd)
+{
+	int room = fcntl(fd, F_GETPIPE_SZ);
+
+	if (room != -1 && room < PIPE_ROOM)
+		(void)fcntl(fd, F_SETPIPE_SZ, PIPE_ROOM);
 }
 
 struct sink *

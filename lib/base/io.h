@@ -87,6 +87,12 @@ int  sink_commit(struct sink *, struct err *);
 void sink_free(struct sink *);
 
 /*
+ * pipe_widen(fd): let a pipe hold up to 1 MiB, so that its two ends wait for
+ * each other less often; nothing where fd is no pipe or the user has enough.
+ */
+void pipe_widen(int);
+
+/*
  * sink_fd(fd, own, name, e): to a descriptor through a buffer of 128 KiB.
  * commit flushes, and closes when own; no fsync.  abort closes when own.
  * A write that fails with EPIPE gives code CALA_SIGNAL + SIGPIPE.
