@@ -188,6 +188,25 @@ pbsdisk_snap(const struct pbs_shot *s)
 
 /* ---- the list ---- */
 
+/* Its files by name; a list that can't be read would hide a backup. */
+static int
+shot_files(const json_t *files, struct pbs_shot *s, struct err *e)
+{
+	const char *name;
+	size_t i;
+
+	for (i = 0; i < json_array_size(files); i++) {
+		name = json_get_str(json_array_get(files, i), "filename");
+		if (name == NULL)
+			break;
+		s->finished |= strcmp(name, PBS_MANIFEST) == 0;
+		s->check |= strcmp(name, PBSDISK_CHECK) == 0;
+	}
+	return json_is_array(files) && i == json_array_size(files) ? 0 :
+	    err_set(e, CALA_INTEGRITY, "the list of snapshots: %s has no list "
+	    "of files", s->id);
+}
+
 /* What the server says of one snapshot: 1, 0: none of ours, -1. */
 static int
 shot_get(const struct pbs_disk *d, const json_t *o, struct pbs_shot *s,
@@ -195,16 +214,19 @@ shot_get(const struct pbs_disk *d, const json_t *o, struct pbs_shot *s,
 {
 	const char *type = json_get_str(o, "backup-type");
 	const char *id = json_get_str(o, "backup-id");
-	const char *comment = json_get_str(o, "comment"), *state, *name;
-	const json_t *files = json_object_get(o, "files");
+	const char *comment = json_get_str(o, "comment"), *state;
 	uint64_t time = json_get_u64(o, "backup-time", 0);
 	struct record rec;
-	size_t i;
 
 	memset(s, 0, sizeof(*s));
-	if (type == NULL || strcmp(type, "host") != 0 || id == NULL ||
-	    !pbsdisk_ours(d, id, s->server) || time == 0 || time > INT64_MAX)
+	if (type == NULL || id == NULL)
+		return err_set(e, CALA_INTEGRITY, "the list of snapshots: an "
+		    "entry without a name");
+	if (strcmp(type, "host") != 0 || !pbsdisk_ours(d, id, s->server))
 		return 0;
+	if (time == 0 || time > PBS_TIME_MAX)
+		return err_set(e, CALA_INTEGRITY, "the list of snapshots: %s "
+		    "without a time", id);
 	snprintf(s->id, sizeof(s->id), "%s", id);
 	s->time = (int64_t)time;
 	s->size = json_get_u64(o, "size", 0);
@@ -212,13 +234,8 @@ shot_get(const struct pbs_disk *d, const json_t *o, struct pbs_shot *s,
 	state = json_get_str(json_object_get(o, "verification"), "state");
 	s->bad = state != NULL && strcmp(state, "failed") == 0;
 	s->proven = state != NULL && strcmp(state, "ok") == 0;
-	for (i = 0; i < json_array_size(files); i++) {
-		name = json_get_str(json_array_get(files, i), "filename");
-		if (name == NULL)
-			continue;
-		s->finished |= strcmp(name, PBS_MANIFEST) == 0;
-		s->check |= strcmp(name, PBSDISK_CHECK) == 0;
-	}
+	if (shot_files(json_object_get(o, "files"), s, e) == -1)
+		return -1;
 	if (comment == NULL)
 		return 1;
 	record_init(&rec);
@@ -313,11 +330,17 @@ pbsdisk_taken(struct driver_call *call, struct pbs_disk *d, const char *uuid,
 
 /* ---- records ---- */
 
-/* A blob, which is not encrypted or by our key. */
+/*
+ * A blob, encrypted by our key if there is one given; the one that the manifest
+ * has, but for the manifest itself.
+ */
 static int
-blob_get(struct pbs_disk *d, const struct pbs_shot *s, const char *name,
+blob_get(struct pbs_disk *d, const struct pbs_shot *s,
+    const struct pbs_manifest *m, const char *name,
     const struct pbs_crypt *crypt, struct buf *out, struct err *e)
 {
+	const struct pbs_file *f = m != NULL ? pbs_manifest_file(m, name) :
+	    NULL;
 	struct pbs_snap snap = pbsdisk_snap(s);
 	struct pbs_coder *k = NULL;
 	struct buf raw;
@@ -325,6 +348,7 @@ blob_get(struct pbs_disk *d, const struct pbs_shot *s, const char *name,
 
 	buf_init(&raw, PBS_BLOB_MAX);
 	if (pbs_download(d->rest, &snap, name, &raw, e) == 0 &&
+	    (f == NULL || pbs_file_is(f, raw.p, raw.len, e) == 0) &&
 	    (k = pbs_coder_new(crypt, 0, e)) != NULL)
 		ret = pbs_blob_open(k, raw.p, raw.len, out, e);
 	pbs_coder_free(k);
@@ -340,7 +364,7 @@ pbsdisk_manifest(struct pbs_disk *d, const struct pbs_shot *s,
 	int ret;
 
 	buf_init(&b, PBS_MANIFEST_MAX);
-	ret = blob_get(d, s, PBS_MANIFEST, NULL, &b, e);
+	ret = blob_get(d, s, NULL, PBS_MANIFEST, NULL, &b, e);
 	if (ret == 0)
 		ret = pbs_manifest_parse(m, b.p, b.len, e);
 	buf_fini(&b);
@@ -370,7 +394,7 @@ identify(struct driver_call *call, struct pbs_disk *d,
 	p.uuid[0] = '\0';
 	if (pbs_manifest_file(m, PBS_PANEL_BLOB) != NULL) {
 		buf_init(&b, 1 << 20);
-		if (blob_get(d, s, PBS_PANEL_BLOB, NULL, &b, &own) == 0)
+		if (blob_get(d, s, m, PBS_PANEL_BLOB, NULL, &b, &own) == 0)
 			pbs_panel_get(b.p, b.len, &p, &own);
 		buf_fini(&b);
 	}
@@ -404,7 +428,8 @@ named(const struct pbs_shot *s, struct record *rec, struct err *e)
 /* The whole record, where it is encrypted and we have the key. */
 static int
 sealed(struct driver_call *call, struct pbs_disk *d,
-    const struct pbs_shot *s, struct record *rec, struct err *e)
+    const struct pbs_shot *s, const struct pbs_manifest *m,
+    struct record *rec, struct err *e)
 {
 	struct err own = ERR_INIT;
 	struct record full;
@@ -415,7 +440,7 @@ sealed(struct driver_call *call, struct pbs_disk *d,
 		return 0;
 	buf_init(&b, RECORD_MAX + 1);
 	if (ret == 1)
-		ret = blob_get(d, s, PBS_RECORD_BLOB, d->crypt, &b, &own);
+		ret = blob_get(d, s, m, PBS_RECORD_BLOB, d->crypt, &b, &own);
 	if (ret == 0)
 		ret = record_get(&full, b.p, b.len, PBS_RECORD_BLOB, &own);
 	buf_fini(&b);
@@ -531,7 +556,7 @@ of_manifest(struct driver_call *call, struct pbs_disk *d,
 		return -1;
 	if ((r == 0 ? described(call, d, s, m, rec, e) :
 	    pbs_manifest_file(m, PBS_RECORD_BLOB) != NULL ?
-	    sealed(call, d, s, rec, e) : 0) == 0 && named(s, rec, e) == 0 &&
+	    sealed(call, d, s, m, rec, e) : 0) == 0 && named(s, rec, e) == 0 &&
 	    unmarked(call, s, m, rec, e) == 0)
 		return 0;
 	record_fini(rec);

@@ -491,15 +491,56 @@ pbsdisk_verify_job(struct driver_call *call, struct err *e)
 	return 0;
 }
 
-static const char *
-uuid_of(const struct pbs_shot *v, size_t n, int64_t time)
+static const struct pbs_shot *
+shot_at(const struct pbs_shot *v, size_t n, int64_t time)
 {
 	size_t i;
 
 	for (i = 0; i < n; i++)
-		if (v[i].time == time && v[i].uuid[0] != '\0')
-			return v[i].uuid;
-	return "-";
+		if (v[i].time == time)
+			return &v[i];
+	return NULL;
+}
+
+/* What there was, and what there is. */
+struct cull {
+	struct pbs_shot *was, *left;
+	size_t nwas, nleft;
+};
+
+/*
+ * The server says what it means to remove, not what it did: what somebody reads
+ * stays, and only its task's log has that (pbs.md §3.6).
+ */
+static int
+culled(struct driver_call *call, const json_t *o, const struct cull *c,
+    struct pbs_shot *one, size_t *gone, struct err *e)
+{
+	const json_t *keep = json_object_get(o, "keep");
+	uint64_t time = json_get_u64(o, "backup-time", 0);
+	const struct pbs_shot *was;
+	char name[PBSDISK_NAME];
+
+	if (time == 0 || time > PBS_TIME_MAX || !json_is_boolean(keep))
+		return err_set(e, CALA_INTEGRITY, "prune: the server's answer "
+		    "is no list of snapshots");
+	one->time = (int64_t)time;
+	pbsdisk_name(one, name);
+	if (json_is_true(keep)) {
+		log_step(call->log, "keeps %s", name);
+		return 0;
+	}
+	++*gone;
+	if (shot_at(c->left, c->nleft, one->time) != NULL) {
+		log_warn(call->log, "%s is still there: the server did not "
+		    "remove it; is it in use?", name);
+		return 0;
+	}
+	was = shot_at(c->was, c->nwas, one->time);
+	driver_say(call, "%s %s %s", call->dry_run ? "would remove" :
+	    "removed", name, was != NULL && was->uuid[0] != '\0' ?
+	    was->uuid : "-");
+	return 0;
 }
 
 int
@@ -508,44 +549,36 @@ pbsdisk_prune(struct driver_call *call, struct err *e)
 	const struct driver_keep *k = &call->keep;
 	const struct pbs_keep keep = { k->last, k->hourly, k->daily,
 	    k->weekly, k->monthly, k->yearly };
-	struct pbs_disk *d;
-	struct pbs_shot *v, one = { .time = 0 };
+	struct cull c = { .was = NULL };
+	struct pbs_shot one = { .time = 0 };
 	struct pbs_snap group;
-	char name[PBSDISK_NAME];
-	size_t i, n, gone = 0;
-	json_t *all, *o;
+	struct pbs_disk *d;
+	size_t i, gone = 0;
+	json_t *all = NULL;
+	int ret = -1;
 
 	if (call->server[0] == '\0')
 		return err_set(e, CALA_USAGE, "prune needs a server (-s)");
 	if ((d = pbsdisk_open(call, e)) == NULL ||
-	    pbsdisk_scan(d, call->server, &v, &n, e) == -1)
+	    pbsdisk_scan(d, call->server, &c.was, &c.nwas, e) == -1)
 		return -1;
 	pbsdisk_id(d, call->server, one.id);
 	group = pbsdisk_snap(&one);
 	if ((all = pbs_prune(d->rest, &group, &keep, call->dry_run,
-	    e)) == NULL) {
-		pbsdisk_scan_free(v, n);
-		return -1;
-	}
-	for (i = 0; i < json_array_size(all); i++) {
-		o = json_array_get(all, i);
-		one.time = (int64_t)json_get_u64(o, "backup-time", 0);
-		if (json_get_bool(o, "keep", true)) {
-			log_step(call->log, "keeps %s", pbsdisk_name(&one,
-			    name));
-			continue;
-		}
-		driver_say(call, "%s %s %s", call->dry_run ? "would remove" :
-		    "removed", pbsdisk_name(&one, name),
-		    uuid_of(v, n, one.time));
-		gone++;
-	}
-	if (gone == 0)
+	    e)) == NULL || (!call->dry_run && pbsdisk_scan(d, call->server,
+	    &c.left, &c.nleft, e) == -1))
+		goto out;
+	for (i = 0, ret = 0; ret == 0 && i < json_array_size(all); i++)
+		ret = culled(call, json_array_get(all, i), &c, &one, &gone,
+		    e);
+	if (ret == 0 && gone == 0)
 		driver_say(call, "nothing to do: %zu snapshots stay",
 		    json_array_size(all));
+out:
 	json_decref(all);
-	pbsdisk_scan_free(v, n);
-	return 0;
+	pbsdisk_scan_free(c.was, c.nwas);
+	pbsdisk_scan_free(c.left, c.nleft);
+	return ret;
 }
 
 /* ---- gc ---- */

@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/io.h"
+#include "base/json.h"
 #include "base/stop.h"
 #include "base/str.h"
 #include "base/when.h"
@@ -88,6 +89,10 @@ later(struct put *p, struct err *e)
 		if (v[i].time > last)
 			last = v[i].time;
 	pbsdisk_scan_free(v, n);
+	if (last == PBS_TIME_MAX)
+		return err_set(e, CALA_EXISTS, "%s/%s: there is a snapshot of "
+		    "the year 9999, and none can be later", p->snap.type,
+		    p->snap.id);
 	log_step(p->call->log, "the snapshot's time is %" PRId64 ": there is "
 	    "one at %" PRId64 " or later", last + 1, p->snap.time);
 	p->snap.time = last + 1;
@@ -131,6 +136,42 @@ untaken(struct put *p, struct err *e)
 	    "already", p->call->backup);
 }
 
+/*
+ * --expect against what the server says is free, where it says so.  What the
+ * previous snapshot has will not be sent again, but nobody knows how much.
+ */
+static int
+has_room(struct put *p, struct err *e)
+{
+	char need[STR_HUMAN], have[STR_HUMAN];
+	uint64_t total, avail;
+	const char *kind;
+	json_t *s;
+	bool told;
+
+	if (p->call->expect == 0)
+		return 0;
+	if ((s = pbs_status(p->d->rest, e)) == NULL)
+		return -1;
+	total = json_get_u64(s, "total", 0);
+	avail = json_get_u64(s, "avail", 0);
+	/* 0: not for this token; with s3: of a cache (pbs.md §3.2). */
+	kind = json_get_str(s, "backend-type");
+	told = total > 0 && (kind == NULL || strcmp(kind, "s3") != 0);
+	json_decref(s);
+	if (!told) {
+		log_step(p->call->log, "the server does not say how much room "
+		    "it has");
+		return 0;
+	}
+	if (avail >= p->call->expect)
+		return 0;
+	err_set(e, CALA_NOSPACE, "datastore %s: %s are free, %s are to come",
+	    p->d->target->datastore, str_human(avail, have),
+	    str_human(p->call->expect, need));
+	return err_hint(e, "prune, and run garbage collection on the server");
+}
+
 static int
 begin(struct put *p, struct err *e)
 {
@@ -143,7 +184,8 @@ begin(struct put *p, struct err *e)
 	};
 
 	if ((p->d = pbsdisk_open(call, e)) == NULL ||
-	    pbsdisk_key(call, p->d, e) == -1 || untaken(p, e) == -1)
+	    pbsdisk_key(call, p->d, e) == -1 || untaken(p, e) == -1 ||
+	    has_room(p, e) == -1)
 		return -1;
 	p->snap.type = "host";
 	p->snap.id = pbsdisk_id(p->d, call->server, p->id);

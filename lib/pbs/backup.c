@@ -122,7 +122,8 @@ pbs_backup_before(struct pbs_backup *b, int64_t *time, struct err *e)
 	buf_str(&q, "/previous_backup_time");
 	if (call(b, "GET", &q, NULL, &data, e) == -1)
 		goto out;
-	if (json_is_integer(data)) {
+	if (json_is_integer(data) && json_integer_value(data) > 0 &&
+	    json_integer_value(data) <= PBS_TIME_MAX) {
 		*time = json_integer_value(data);
 		ret = 1;
 	} else if (json_is_null(data)) {
@@ -448,9 +449,13 @@ pbs_backup_finish(struct pbs_backup *b, struct err *e)
 		return err_ctx(e, "finish");
 	if (h2_wait(b->h2, &r, e) == -1) {
 		/* it was on its way: nobody knows what became of it */
-		if (e->code == CALA_NET || e->code >= CALA_SIGNAL)
-			e->code = CALA_UNKNOWN;
+		e->code = CALA_UNKNOWN;
 		return err_ctx(e, "finish: its answer was lost");
 	}
-	return h2_outcome(&r, "finish", e);
+	if (h2_outcome(&r, "finish", e) == 0)
+		return 0;
+	/* not the server's refusal: something between us gave up waiting */
+	if (r.status / 100 == 5 && e->code == CALA_NET)
+		e->code = CALA_UNKNOWN;
+	return -1;
 }

@@ -31,6 +31,15 @@ read_manifest(struct pbs_before *b, struct err *e)
 	if (ret == 0 && b->crypt != NULL &&
 	    pbs_manifest_print(&b->m, print) != 1)
 		ret = err_set(e, CALA_AUTH, "it is not encrypted");
+	if (ret == 0 && b->m.time != b->time)
+		ret = err_set(e, CALA_INTEGRITY, "its manifest is that of "
+		    "another");
+	/*
+	 * What broke off with the server may name chunks that never reached its
+	 * disk, and the server takes them from us without looking.
+	 */
+	if (ret == 0 && !pbs_manifest_finished(&b->m))
+		ret = err_set(e, CALA_INTEGRITY, "it was never finished");
 	if (ret == -1)
 		pbs_manifest_fini(&b->m);
 out:

@@ -5,8 +5,8 @@
  * before: what a backup session can use of the previous snapshot: chunks that
  * need not be sent again (pbs.md §4.8).
  *
- * Whatever is missing, damaged or made with another key is not used, which costs
- * time only; the log says why at -v.
+ * Whatever is missing, damaged, never finished or made with another key is not
+ * used, which costs time only; the log says why at -v.
  */
 
 #include <stdbool.h>

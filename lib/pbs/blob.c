@@ -240,11 +240,15 @@ unzip(struct pbs_coder *k, const void *p, size_t n, struct buf *out,
 	return left == 0 ? 0 : bad(e, "cut short");
 }
 
+/* What is among encrypted ones must be encrypted, and nothing else may be. */
 static int
-need_key(struct err *e)
+suits(const struct pbs_coder *k, unsigned kind, struct err *e)
 {
-	return err_set(e, CALA_AUTH, "blob: it is encrypted, and there is no "
-	    "key");
+	if (kind & SEALED && k->crypt == NULL)
+		return bad(e, "it is encrypted as it should not be");
+	if (!(kind & SEALED) && k->crypt != NULL)
+		return bad(e, "it is not encrypted as it should be");
+	return 0;
 }
 
 int
@@ -255,10 +259,8 @@ pbs_blob_open(struct pbs_coder *k, const void *p, size_t n, struct buf *out,
 	unsigned kind;
 	size_t len;
 
-	if (look(p, n, &kind, &body, &len, e) == -1)
+	if (look(p, n, &kind, &body, &len, e) == -1 || suits(k, kind, e) == -1)
 		return -1;
-	if (kind & SEALED && k->crypt == NULL)
-		return need_key(e);
 	if (kind & SEALED && unseal_own(k, p, &body, len, e) == -1)
 		return -1;
 	if (kind & ZSTD)
@@ -278,12 +280,9 @@ pbs_chunk_open(struct pbs_coder *k, const void *p, size_t n,
 	unsigned kind;
 	size_t have, got;
 
-	if (look(p, n, &kind, &body, &have, e) == -1)
+	if (look(p, n, &kind, &body, &have, e) == -1 ||
+	    suits(k, kind, e) == -1)
 		return -1;
-	if (kind & SEALED && k->crypt == NULL)
-		return need_key(e);
-	if (!(kind & SEALED) && k->crypt != NULL)
-		return bad(e, "it is not encrypted as it should be");
 	if (kind & ZSTD) {
 		if (kind & SEALED && unseal_own(k, p, &body, have, e) == -1)
 			return -1;

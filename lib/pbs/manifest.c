@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/code.h"
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/json.h"
 
 enum { HEX = 2 * PBS_DIGEST + 1 };
@@ -312,6 +313,22 @@ pbs_manifest_check(const struct pbs_manifest *m, const struct pbs_crypt *c,
 		return -1;
 	return CRYPTO_memcmp(mac, m->sign, sizeof(mac)) == 0 ? 0 :
 	    bad(e, "its signature is wrong");
+}
+
+int
+pbs_file_is(const struct pbs_file *f, const void *p, size_t n, struct err *e)
+{
+	unsigned char is[SHA256_LEN];
+	struct sha256 *h = sha256_new(e);
+
+	if (h == NULL)
+		return -1;
+	sha256_add(h, p, n);
+	sha256_end(h, is);
+	sha256_free(h);
+	return n == f->size && memcmp(is, f->csum, sizeof(is)) == 0 ? 0 :
+	    err_set(e, CALA_INTEGRITY, "%s is not the one that the manifest "
+	    "has", f->name);
 }
 
 const struct pbs_file *

@@ -76,12 +76,15 @@ int pbs_manifest_check(const struct pbs_manifest *, const struct pbs_crypt *,
 
 /*
  * pbs_manifest_file(m, name): NULL when it has none of that name.
+ * pbs_file_is(f, p, n, e): are the n bytes at p, encoded as they are stored, the
+ * blob that the manifest means by f (pbs.md §8.1)?  0, or CALA_INTEGRITY.
  * pbs_manifest_print(m, out): 1 with the fingerprint of the key that it was
  * made with; 0: there is none; -1: there is one that can't be read.
  * pbs_manifest_notes(m): NULL when there are none.
  * pbs_manifest_finished(m): does it have what the server adds when a session is
  * finished?
  */
+int pbs_file_is(const struct pbs_file *, const void *, size_t, struct err *);
 const struct pbs_file *pbs_manifest_file(const struct pbs_manifest *,
     const char *);
 int pbs_manifest_print(const struct pbs_manifest *,

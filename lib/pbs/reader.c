@@ -123,8 +123,8 @@ pbs_fetch_outcome(struct pbs_fetch *f, struct err *e)
 	if (h2_outcome(&f->req, what, e) == 0)
 		return 0;
 	/* here it speaks of the chunk, not of us (pbs.md 5.2) */
-	if (f->req.status == 401 || f->req.status == 400 ||
-	    f->req.status == 404) {
+	if (e->code != CALA_MAINTENANCE && (f->req.status == 401 ||
+	    f->req.status == 400 || f->req.status == 404)) {
 		e->code = CALA_NOTFOUND;
 		e->hint[0] = '\0';
 	}

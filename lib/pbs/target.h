@@ -50,6 +50,9 @@ struct pbs_target {
 
 #define PBS_IN_FLIGHT (31u << 20)
 
+/* The last second that a snapshot's name can hold, of the year 9999. */
+#define PBS_TIME_MAX INT64_C(253402300799)
+
 /* A snapshot of the target's datastore and namespace. */
 struct pbs_snap {
 	const char *type;               /* "host"; NULL is "host" */

@@ -19,6 +19,7 @@
 {"do": "owner", …group, "owner": WHO}
 {"do": "snapshots", "store": S}   ns type/id/time of all, finished or not
 {"do": "verified", …snapshot, "state": "failed"}
+{"do": "unfinished", …snapshot}   as if it had broken off before finish
 {"do": "tasks"}             upid kind status, a line each
 {"do": "locks", "store": S}       what is locked, a line each
 A group is store (store1), ns, type (host), id; a snapshot has a time, too.
@@ -138,6 +139,9 @@ def act(server, say):
     elif do == "verified":
         snapshot(server, say).rewrite(lambda m: m["unprotected"].update(
             verify_state={"upid": "UPID:x", "state": say["state"]}))
+    elif do == "unfinished":
+        snapshot(server, say).rewrite(
+            lambda m: m["unprotected"].pop("chunk_upload_stats"))
     elif do == "snapshots":
         return snapshots(server, say)
     elif do == "tasks":

@@ -283,8 +283,13 @@ test_a_sealed_blob_needs_its_key(void **state)
 	assert_non_null(k);
 	vector(&in, "hello-sealed.blob");
 	buf_init(&out, 100);
+	pbs_coder_digest(k, hello, 10, digest);
 	assert_int_equal(pbs_blob_open(k, in.p, in.len, &out, &e), -1);
-	assert_int_equal(e.code, CALA_AUTH);
+	assert_int_equal(e.code, CALA_INTEGRITY);
+	/* Where nothing is sealed this is damage, not the lack of a key. */
+	assert_int_equal(pbs_chunk_open(k, in.p, in.len, digest, p, 10, &e),
+	    -1);
+	assert_int_equal(e.code, CALA_INTEGRITY);
 	other = pbs_crypt_new(elsa_key, &e);
 	with = pbs_coder_new(other, 0, &e);
 	assert_non_null(with);
@@ -294,9 +299,12 @@ test_a_sealed_blob_needs_its_key(void **state)
 	pbs_coder_free(with);
 	pbs_crypt_free(other);
 	buf_fini(&in);
-	/* And a plain chunk is none where all are sealed. */
+	/* And a plain one is none where all are sealed. */
 	vector(&in, "hello.blob");
 	with = pbs_coder_new(c, 0, &e);
+	assert_int_equal(pbs_blob_open(with, in.p, in.len, &out, &e), -1);
+	assert_int_equal(e.code, CALA_INTEGRITY);
+	assert_int_equal(out.len, 0);
 	pbs_coder_digest(with, hello, 10, digest);
 	assert_int_equal(pbs_chunk_open(with, in.p, in.len, digest, p, 10,
 	    &e), -1);
