@@ -652,6 +652,8 @@ chunks() {
 	echo "$output"
 	[ "$status" -eq 0 ]
 	[[ $output == *"gave it up"* ]]
+	# The server removes it when it sees the connection end.
+	pbs_do idle
 	[ -z "$(pbs_snapshots)" ]
 	pbs_conf "$PWD/ns.conf" 'namespace = nowhere'
 	run d check
