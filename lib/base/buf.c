@@ -15,13 +15,26 @@ buf_init(struct buf *b, size_t max)
 	b->p = nothing;
 	b->len = b->cap = 0;
 	b->max = max;
+	b->failed = b->lent = false;
+}
+
+void
+buf_over(struct buf *b, void *p, size_t n)
+{
+	/* buf_room() never needs more than max and the NUL: it stays there */
+	b->p = p;
+	b->p[0] = '\0';
+	b->len = 0;
+	b->cap = n;
+	b->max = n - 1;
 	b->failed = false;
+	b->lent = true;
 }
 
 void
 buf_fini(struct buf *b)
 {
-	if (b->cap != 0)
+	if (b->cap != 0 && !b->lent)
 		free(b->p);
 	buf_init(b, b->max);
 }
@@ -145,7 +158,7 @@ buf_detach(struct buf *b)
 {
 	char *p;
 
-	if (b->failed || buf_room(b, 0) == NULL)
+	if (b->failed || b->lent || buf_room(b, 0) == NULL)
 		return NULL;
 	p = b->p;
 	buf_init(b, b->max);

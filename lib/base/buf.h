@@ -21,11 +21,17 @@ struct buf {
 	size_t cap;             /* bytes allocated, 0 while p is static */
 	size_t max;             /* len never passes this */
 	bool failed;
+	bool lent;              /* p is not ours */
 };
 
-/* buf_init(b, max): empty, nothing allocated.  buf_fini(b): frees. */
+/*
+ * buf_init(b, max): empty, nothing allocated.  buf_fini(b): frees.
+ * buf_over(b, p, n): empty, over the n > 0 bytes at p, which stay the caller's:
+ * at most n - 1 fit, and nothing is to be freed or can be detached.
+ */
 void buf_init(struct buf *, size_t);
 void buf_fini(struct buf *);
+void buf_over(struct buf *, void *, size_t);
 
 /* All return 0, or -1 with b->failed set (and then b->len unchanged). */
 int buf_add(struct buf *, const void *, size_t);

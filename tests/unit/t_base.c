@@ -72,6 +72,31 @@ text(void **state)
 }
 
 static void
+text_in_lent_memory(void **state)
+{
+	char room[8];
+	struct buf b;
+
+	(void)state;
+	memset(room, '#', sizeof(room));
+	buf_over(&b, room, 6);
+	assert_int_equal(buf_str(&b, "12345"), 0);
+	assert_ptr_equal(b.p, room);
+	assert_string_equal(room, "12345");
+	assert_int_equal(buf_chr(&b, '6'), -1);
+	assert_string_equal(room, "12345");
+	assert_int_equal(room[6], '#');
+	buf_reset(&b);
+	assert_int_equal(buf_str(&b, "again"), 0);
+	assert_null(buf_detach(&b));
+	buf_fini(&b);
+	assert_string_equal(room, "again");
+	assert_int_equal(buf_str(&b, "6"), 0);
+	assert_ptr_not_equal(b.p, room);
+	buf_fini(&b);
+}
+
+static void
 codes(void **state)
 {
 	static const char *const t[][2] = {     /* RFC 4648 §10 */
@@ -353,6 +378,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sizes), cmocka_unit_test(text),
+		cmocka_unit_test(text_in_lent_memory),
 		cmocka_unit_test(codes), cmocka_unit_test(varints),
 		cmocka_unit_test(uuids), cmocka_unit_test(times),
 		cmocka_unit_test(json), cmocka_unit_test(hash),
