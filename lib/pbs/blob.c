@@ -271,11 +271,11 @@ pbs_blob_open(struct pbs_coder *k, const void *p, size_t n, struct buf *out,
 }
 
 int
-pbs_chunk_open(struct pbs_coder *k, const void *p, size_t n,
+pbs_chunk_open(struct pbs_coder *k, void *p, size_t n,
     const unsigned char digest[PBS_DIGEST], void *out, size_t len,
     struct err *e)
 {
-	unsigned char is[PBS_DIGEST];
+	unsigned char is[PBS_DIGEST], *plain;
 	const unsigned char *body;
 	unsigned kind;
 	size_t have, got;
@@ -284,7 +284,8 @@ pbs_chunk_open(struct pbs_coder *k, const void *p, size_t n,
 	    suits(k, kind, e) == -1)
 		return -1;
 	if (kind & ZSTD) {
-		if (kind & SEALED && unseal_own(k, p, &body, have, e) == -1)
+		plain = (unsigned char *)p + (n - have);
+		if (kind & SEALED && unseal(k, p, body, have, plain, e) == -1)
 			return -1;
 		got = ZSTD_decompressDCtx(k->unzip, out, len, body, have);
 		if (ZSTD_isError(got))

@@ -65,13 +65,13 @@ bool pbs_blob_sealed(const void *, size_t);
  * pbs_blob_open(k, p, n, out, e): append what the blob holds to out; more than
  * out->max allows is an error.
  * pbs_chunk_open(k, p, n, digest, out, len, e): a chunk: exactly len bytes, into
- * out, whose digest is compared.
+ * out, whose digest is compared.  The blob is used up: it is decrypted in place.
  * Both: it must be encrypted if k has a key, and must not be if it has none
  * (pbs.md §5.3); CALA_INTEGRITY when it is not so, or damaged, or no blob.
  */
 int pbs_blob_open(struct pbs_coder *, const void *, size_t, struct buf *,
     struct err *);
-int pbs_chunk_open(struct pbs_coder *, const void *, size_t,
+int pbs_chunk_open(struct pbs_coder *, void *, size_t,
     const unsigned char [PBS_DIGEST], void *, size_t, struct err *);
 
 #endif

@@ -6,7 +6,8 @@
  * each time that a chunk is followed by the next one.
  *
  * Slots belong to the readers' side (under the lock); while a job is under way
- * its slot's bytes are the job's.
+ * its slot's bytes are the job's.  Chunks, and blobs while they are fetched, are
+ * in one arena, which is as large as all of them may be.
  */
 
 #include "pbs/chunks.h"
@@ -16,12 +17,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <zstd.h>
+
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/str.h"
+#include "pbs/arena.h"
 #include "pbs/blob.h"
 #include "pbs/index.h"
 
@@ -30,6 +34,9 @@ enum {
 	SLOTS = 64,
 	MEMORY = 48 << 20
 };
+
+/* About what all slots can use. */
+#define MEMORY_MAX ((uint64_t)2 << 30)
 
 struct chunks;
 
@@ -40,8 +47,8 @@ struct slot {
 	bool busy;              /* not waited for since it was submitted */
 	size_t i;
 	uint64_t stamp;         /* of its last use */
-	unsigned char *p;
-	size_t len, room;
+	struct span bytes;
+	struct span blob;       /* until the job is done */
 	int ret;
 	struct err e;
 };
@@ -50,7 +57,6 @@ struct slot {
 struct kit {
 	struct kit *next;
 	struct pbs_coder *coder;
-	struct buf blob;
 };
 
 struct chunks {
@@ -58,39 +64,43 @@ struct chunks {
 	struct pbs_chunks how;
 	char *name;
 	struct pool *pool;
-	size_t largest;         /* chunk of the index */
 	pthread_mutex_t mu;     /* over the slots and what follows */
 	struct slot slot[SLOTS];
-	uint64_t held;          /* bytes that slots have */
-	uint64_t limit;
 	uint64_t clock;
 	size_t last;            /* chunk that was read last */
 	size_t streak;          /* chunks to fetch ahead by habit */
 	uint64_t from, to;      /* what was announced */
 	const struct slot *pin; /* the one being read */
-	pthread_mutex_t kit_mu; /* over kits and counts */
+	pthread_mutex_t job_mu; /* over what jobs share */
+	struct arena arena;
 	struct kit *kits;
 	uint64_t count, bytes;
 };
 
 /* ---- jobs ---- */
 
+/* The longest blob of a chunk of len bytes, and a NUL behind it. */
+static size_t
+blob_most(size_t len)
+{
+	return ZSTD_COMPRESSBOUND(len) + PBS_BLOB_ROOM + 1;
+}
+
 static struct kit *
 kit_take(struct chunks *g, struct err *e)
 {
 	struct kit *k;
 
-	pthread_mutex_lock(&g->kit_mu);
+	pthread_mutex_lock(&g->job_mu);
 	if ((k = g->kits) != NULL)
 		g->kits = k->next;
-	pthread_mutex_unlock(&g->kit_mu);
+	pthread_mutex_unlock(&g->job_mu);
 	if (k != NULL)
 		return k;
 	if ((k = calloc(1, sizeof(*k))) == NULL) {
 		err_oom(e);
 		return NULL;
 	}
-	buf_init(&k->blob, PBS_BLOB_MAX);
 	if ((k->coder = pbs_coder_new(g->how.crypt, 0, e)) == NULL) {
 		free(k);
 		return NULL;
@@ -98,22 +108,25 @@ kit_take(struct chunks *g, struct err *e)
 	return k;
 }
 
+/* The job is done with k (or has none) and with the blob, of n bytes. */
 static void
-kit_give(struct chunks *g, struct kit *k, size_t fetched)
+job_end(struct chunks *g, struct slot *s, struct kit *k, size_t n)
 {
-	pthread_mutex_lock(&g->kit_mu);
-	k->next = g->kits;
-	g->kits = k;
-	g->bytes += fetched;
-	g->count++;
-	pthread_mutex_unlock(&g->kit_mu);
+	pthread_mutex_lock(&g->job_mu);
+	if (k != NULL) {
+		k->next = g->kits;
+		g->kits = k;
+		g->bytes += n;
+		g->count++;
+	}
+	arena_give(&g->arena, &s->blob);
+	pthread_mutex_unlock(&g->job_mu);
 }
 
 static void
 kit_free(struct kit *k)
 {
 	pbs_coder_free(k->coder);
-	buf_fini(&k->blob);
 	free(k);
 }
 
@@ -127,7 +140,7 @@ salvage(struct slot *s)
 		return -1;
 	log_warn(g->how.log, "%s", s->e.msg);
 	err_clear(&s->e);
-	memset(s->p, 0, s->len);
+	memset(s->bytes.p, 0, s->bytes.len);
 	return 0;
 }
 
@@ -138,22 +151,15 @@ run(struct job *j)
 	struct chunks *g = s->g;
 	const unsigned char *digest = pbs_index_digest(g->how.index, s->i);
 	struct kit *k = kit_take(g, &s->e);
+	struct buf blob;
 
 	s->ret = -1;
-	if (k == NULL)
-		return;
-	buf_reset(&k->blob);
-	/* As much at once as a blob can be that does not compress. */
-	if (k->blob.cap <= s->len + PBS_BLOB_ROOM) {
-		buf_fini(&k->blob);
-		buf_init(&k->blob, PBS_BLOB_MAX);
-	}
-	(void)buf_room(&k->blob, s->len + PBS_BLOB_ROOM);
-	if (g->how.fetch(g->how.arg, digest, &k->blob, &s->e) == 0 &&
-	    buf_failed(&k->blob, &s->e) == 0)
-		s->ret = pbs_chunk_open(k->coder, k->blob.p, k->blob.len,
-		    digest, s->p, s->len, &s->e);
-	kit_give(g, k, k->blob.len);
+	buf_over(&blob, s->blob.p, s->blob.len);
+	if (k != NULL && g->how.fetch(g->how.arg, digest, &blob, &s->e) == 0 &&
+	    buf_failed(&blob, &s->e) == 0)
+		s->ret = pbs_chunk_open(k->coder, blob.p, blob.len, digest,
+		    s->bytes.p, s->bytes.len, &s->e);
+	job_end(g, s, k, blob.len);
 	if (s->ret == -1) {
 		err_ctx(&s->e, "%s: chunk %zu", g->name, s->i);
 		s->ret = salvage(s);
@@ -171,20 +177,14 @@ finish(struct chunks *g, struct slot *s)
 	s->busy = false;
 }
 
-/* What it holds is not wanted any more; its memory may be. */
+/* What it holds is not wanted any more. */
 static void
-drop(struct slot *s)
+drop(struct chunks *g, struct slot *s)
 {
 	s->used = false;
-}
-
-static void
-release(struct chunks *g, struct slot *s)
-{
-	g->held -= s->room;
-	free(s->p);
-	s->p = NULL;
-	s->room = 0;
+	pthread_mutex_lock(&g->job_mu);
+	arena_give(&g->arena, &s->bytes);
+	pthread_mutex_unlock(&g->job_mu);
 }
 
 /* The slot of chunk i, or of another one with the same bytes. */
@@ -198,7 +198,7 @@ look(struct chunks *g, size_t i)
 	for (k = 0; k < SLOTS; k++) {
 		struct slot *s = &g->slot[k];
 
-		if (s->used && (s->i == i || (s->len == len &&
+		if (s->used && (s->i == i || (s->bytes.len == len &&
 		    memcmp(pbs_index_digest(ix, s->i), digest,
 		    PBS_DIGEST) == 0)))
 			return s;
@@ -229,34 +229,27 @@ victim(struct chunks *g, size_t first, size_t last)
 	return old;
 }
 
-/*
- * A slot that is not in use, for len bytes: one whose memory fits, or one that
- * may have some; memory that lies idle goes first.
- */
+/* A slot that is not in use, with memory for len bytes and their blob. */
 static struct slot *
 vacant(struct chunks *g, size_t len)
 {
-	struct slot *fits = NULL, *any = NULL;
+	struct slot *s = NULL;
+	bool have;
 	size_t k;
 
-	for (k = 0; k < SLOTS; k++) {
-		struct slot *s = &g->slot[k];
-
-		if (s->used)
-			continue;
-		if (s->room >= len && (fits == NULL || s->room < fits->room))
-			fits = s;
-		any = s;
-	}
-	if (fits != NULL && fits->room / 2 <= len)
-		return fits;
-	for (k = 0; k < SLOTS && g->held + len > g->limit; k++)
+	for (k = 0; k < SLOTS && s == NULL; k++)
 		if (!g->slot[k].used)
-			release(g, &g->slot[k]);
-	if (any == NULL || g->held - any->room + len > g->limit)
+			s = &g->slot[k];
+	if (s == NULL)
 		return NULL;
-	release(g, any);
-	return any;
+	pthread_mutex_lock(&g->job_mu);
+	have = arena_take_end(&g->arena, &s->blob, blob_most(len));
+	if (have && !arena_take(&g->arena, &s->bytes, len)) {
+		arena_give(&g->arena, &s->blob);
+		have = false;
+	}
+	pthread_mutex_unlock(&g->job_mu);
+	return have ? s : NULL;
 }
 
 /* Wait for the one that was begun first, if any is under way. */
@@ -295,41 +288,30 @@ room(struct chunks *g, size_t len, size_t first, size_t last, bool must)
 		if (old == NULL)
 			return NULL;
 		finish(g, old);
-		drop(old);
+		drop(g, old);
 	}
 	return s;
 }
 
-/*
- * Have chunk i fetched.  0; 1: no room now; -1.
- */
-static int
-begin(struct chunks *g, size_t i, size_t last, bool must, struct err *e)
+/* Have chunk i fetched; false: there is no room now. */
+static bool
+begin(struct chunks *g, size_t i, size_t last, bool must)
 {
 	size_t len = pbs_index_length(g->how.index, i);
 	struct slot *s;
-	unsigned char *p;
 
 	if (look(g, i) != NULL)
-		return 0;
+		return true;
 	if ((s = room(g, len, must ? i : g->last, last, must)) == NULL)
-		return 1;
-	if (s->room < len) {
-		if ((p = malloc(len)) == NULL)
-			return err_oom(e);
-		s->p = p;
-		s->room = len;
-		g->held += len;
-	}
+		return false;
 	s->job.run = run;
 	s->g = g;
 	s->used = s->busy = true;
 	s->i = i;
-	s->len = len;
 	s->stamp = ++g->clock;
 	err_clear(&s->e);
 	pool_submit(g->pool, &s->job);
-	return 0;
+	return true;
 }
 
 /* ---- reading ---- */
@@ -366,25 +348,19 @@ get(struct chunks *g, size_t i, uint64_t off, uint64_t n, struct err *e)
 
 	g->last = i;
 	g->pin = NULL;
-	if (begin(g, i, last, true, e) == -1)
-		return NULL;
+	/* With nothing else in it the arena has room for any chunk. */
+	(void)begin(g, i, last, true);
 	g->pin = s = look(g, i);
 	s->stamp = ++g->clock;
-	for (k = i + 1; k <= last; k++) {
-		int r = begin(g, k, last, false, e);
-
-		if (r == -1)
-			return NULL;
-		if (r == 1)
-			break;
-	}
+	for (k = i + 1; k <= last && begin(g, k, last, false); k++)
+		;
 	finish(g, s);
 	if (s->ret == 0)
 		return s;
 	*e = s->e;
 	/* It may be there when it is asked for again. */
 	g->pin = NULL;
-	drop(s);
+	drop(g, s);
 	return NULL;
 }
 
@@ -395,7 +371,7 @@ c_read(struct ranged *r, void *v, size_t n, uint64_t off, struct err *e)
 	const struct pbs_index *ix = g->how.index;
 	unsigned char *p = v;
 	struct slot *s;
-	size_t i, k;
+	size_t i, k, have;
 	int ret = 0;
 
 	pthread_mutex_lock(&g->mu);
@@ -406,21 +382,16 @@ c_read(struct ranged *r, void *v, size_t n, uint64_t off, struct err *e)
 			break;
 		}
 		k = (size_t)(off - pbs_index_start(ix, i));
-		if (s->len - k < n) {
-			memcpy(p, s->p + k, s->len - k);
-			k = s->len - k;
-		} else {
-			memcpy(p, s->p + k, n);
-			k = n;
-		}
-		p += k;
-		off += k;
-		n -= k;
+		have = s->bytes.len - k < n ? s->bytes.len - k : n;
+		memcpy(p, s->bytes.p + k, have);
+		p += have;
+		off += have;
+		n -= have;
 	}
 	/* ranged_read() counted what was asked for; we count what comes */
-	pthread_mutex_lock(&g->kit_mu);
+	pthread_mutex_lock(&g->job_mu);
 	r->fetched = g->bytes;
-	pthread_mutex_unlock(&g->kit_mu);
+	pthread_mutex_unlock(&g->job_mu);
 	pthread_mutex_unlock(&g->mu);
 	return ret;
 }
@@ -441,7 +412,6 @@ c_close(struct ranged *r)
 {
 	struct chunks *g = (struct chunks *)r;
 	struct kit *k;
-	size_t i;
 
 	/* Jobs under way end first. */
 	pool_free(g->pool);
@@ -449,10 +419,9 @@ c_close(struct ranged *r)
 		g->kits = k->next;
 		kit_free(k);
 	}
-	for (i = 0; i < SLOTS; i++)
-		free(g->slot[i].p);
+	arena_fini(&g->arena);
 	pthread_mutex_destroy(&g->mu);
-	pthread_mutex_destroy(&g->kit_mu);
+	pthread_mutex_destroy(&g->job_mu);
 	free(g->name);
 	free(g);
 }
@@ -470,34 +439,35 @@ pbs_chunks(const struct pbs_chunks *how, struct err *e)
 	const struct pbs_index *ix = how->index;
 	struct chunks *g = calloc(1, sizeof(*g));
 	unsigned jobs = how->jobs != 0 ? how->jobs : JOBS;
-	uint64_t avg;
-	size_t i, len;
+	uint64_t avg, limit = how->memory != 0 ? how->memory : MEMORY;
+	size_t i, len, largest = 0;
 
 	if (g == NULL) {
 		err_oom(e);
 		return NULL;
 	}
 	pthread_mutex_init(&g->mu, NULL);
-	pthread_mutex_init(&g->kit_mu, NULL);
+	pthread_mutex_init(&g->job_mu, NULL);
 	g->r.ops = &ops;
 	g->r.size = ix->size;
 	g->r.expect = c_expect;
 	g->how = *how;
 	for (i = 0; i < ix->n; i++)
-		if ((len = pbs_index_length(ix, i)) > g->largest)
-			g->largest = len;
-	g->limit = how->memory != 0 ? how->memory : MEMORY;
-	if (g->limit < 2 * g->largest)
-		g->limit = 2 * g->largest;
+		if ((len = pbs_index_length(ix, i)) > largest)
+			largest = len;
+	if (limit < largest + blob_most(largest))
+		limit = largest + blob_most(largest);
+	if (limit > MEMORY_MAX)
+		limit = MEMORY_MAX;
 	g->last = SIZE_MAX - 1;
-	/* Blobs under way come on top: about half as much again at most. */
+	/* More would not find room. */
 	avg = ix->n > 0 ? ix->size / ix->n + 1 : 1;
-	if (jobs > g->limit / (2 * avg))
-		jobs = g->limit / (2 * avg) > 0 ?
-		    (unsigned)(g->limit / (2 * avg)) : 1;
+	if (jobs > limit / (2 * avg))
+		jobs = limit / (2 * avg) > 0 ?
+		    (unsigned)(limit / (2 * avg)) : 1;
 	if ((g->name = strdup(how->name)) == NULL)
 		err_oom(e);
-	else
+	else if (arena_init(&g->arena, (size_t)limit, e) == 0)
 		g->pool = pool_new(jobs, e);
 	if (g->pool == NULL) {
 		c_close(&g->r);

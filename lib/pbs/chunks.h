@@ -33,7 +33,7 @@ struct pbs_chunks {
 	    struct err *);
 	void *arg;
 	unsigned jobs;                  /* requests at once; 0: 4 */
-	uint64_t memory;                /* for chunks; 0: 48 MiB */
+	uint64_t memory;                /* chunks and blobs; 0: 48 MiB */
 	bool whole;                     /* it will be read from front to back */
 	/*
 	 * Zeros for a damaged chunk, said in log once: what is left of the
@@ -44,8 +44,9 @@ struct pbs_chunks {
 };
 
 /*
- * pbs_chunks(how, e): NULL with err.  Memory: what how says, in any case two of
- * the largest chunk, and a blob for each request under way.
+ * pbs_chunks(how, e): NULL with err.  Memory: what how says, for chunks and the
+ * blobs of those under way, each as long as it could be at most; in any case
+ * room for the largest chunk and its blob.
  */
 struct ranged *pbs_chunks(const struct pbs_chunks *, struct err *);
 

@@ -2,6 +2,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -18,6 +19,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	struct pbs_crypt *c;
 	struct pbs_coder *k[2];
 	struct buf b;
+	unsigned char *copy = malloc(n + 1);
 	unsigned i;
 
 	for (i = 0; i < PBS_KEY; i++)
@@ -25,7 +27,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	c = pbs_crypt_new(key, &e);
 	k[0] = pbs_coder_new(NULL, 0, &e);
 	k[1] = pbs_coder_new(c, 0, &e);
-	if (c == NULL || k[0] == NULL || k[1] == NULL)
+	if (c == NULL || k[0] == NULL || k[1] == NULL || copy == NULL)
 		__builtin_trap();
 	for (i = 0; i < 2; i++) {
 		buf_init(&b, sizeof(out));
@@ -35,14 +37,18 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		/* What is in it is what a chunk of that length is. */
 		if (b.len > 0 && b.len <= sizeof(out)) {
 			pbs_coder_digest(k[i], b.p, b.len, digest);
-			(void)pbs_chunk_open(k[i], p, n, digest, out, b.len,
-			    &e);
+			memcpy(copy, p, n);
+			if (pbs_chunk_open(k[i], copy, n, digest, out, b.len,
+			    &e) == 0 && memcmp(out, b.p, b.len) != 0)
+				__builtin_trap();
 		}
-		(void)pbs_chunk_open(k[i], p, n, digest, out, sizeof(out),
+		memcpy(copy, p, n);
+		(void)pbs_chunk_open(k[i], copy, n, digest, out, sizeof(out),
 		    &e);
 		buf_fini(&b);
 		pbs_coder_free(k[i]);
 	}
 	pbs_crypt_free(c);
+	free(copy);
 	return 0;
 }
