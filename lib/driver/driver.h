@@ -58,6 +58,7 @@ struct driver_call {
 	const char *dir;                        /* NULL: stdin */
 	const char *as;                         /* --as V */
 	const char *exclude_from;
+	bool fresh;                             /* a UUID that nobody can have */
 	bool force_read, ignore_inode;          /* of files that look unchanged */
 	uint64_t expect;                        /* bytes to come; 0: unknown */
 	bool vouched;                           /* receive: somebody says whole */

@@ -32,6 +32,7 @@ fill_record(struct run *r, struct record *rec, struct err *e)
 	} else if (uuid_new(rec->uuid, e) == -1) {
 		return -1;
 	}
+	r->call.fresh = r->uuid == NULL;
 	memcpy(r->call.backup, rec->uuid, sizeof(rec->uuid));
 	memcpy(rec->server, r->call.server, sizeof(rec->server));
 	rec->created = when_now();

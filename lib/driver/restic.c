@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "base/str.h"
+#include "base/when.h"
 #include "config/conf.h"
 
 struct own {
@@ -189,31 +190,97 @@ resticd_done(struct driver_call *call)
 
 /* ---- verbs ---- */
 
+/*
+ * A change of tags that was killed leaves the old snapshot beside the new one.
+ * Both have one time, and restic lists by time, so those of one time are held
+ * back until it is known which of them has a newer one.
+ */
+struct held {
+	struct resticd_snap snap;
+	struct record rec;
+	bool old;
+};
+
 struct listing {
 	struct driver_call *call;
 	record_fn *fn;
 	void *arg;
+	struct held *v;
+	size_t n;
 };
+
+static int
+let_go(struct listing *l, struct err *e)
+{
+	const char *server = l->call->server;
+	struct held *h;
+	size_t i;
+	int ret = 0;
+
+	for (i = 0; i < l->n; i++) {
+		h = &l->v[i];
+		if (ret == 0 && !h->old && (server[0] == '\0' ||
+		    strcmp(server, h->rec.server) == 0))
+			ret = l->fn(l->arg, &h->rec, e);
+		resticd_snap_fini(&h->snap);
+		record_fini(&h->rec);
+	}
+	l->n = 0;
+	return ret;
+}
+
+static bool
+renews(const struct held *a, const struct held *b)
+{
+	return strcmp(a->rec.uuid, b->rec.uuid) == 0 &&
+	    resticd_renews(&a->snap, &b->snap);
+}
 
 static int
 list_one(void *arg, struct resticd_snap *snap, struct record *rec,
     struct err *e)
 {
 	struct listing *l = arg;
-	const char *server = l->call->server;
+	struct held *h = l->v;
+	size_t i;
 
-	(void)snap;
-	if (server[0] != '\0' && strcmp(server, rec->server) != 0)
-		return 0;
-	return l->fn(l->arg, rec, e);
+	if (l->n > 0 && when_cmp(h[0].snap.time, snap->time) != 0 &&
+	    let_go(l, e) == -1)
+		return -1;
+	if ((l->n & (l->n - 1)) == 0) {
+		h = realloc(h, (l->n == 0 ? 1 : 2 * l->n) * sizeof(*h));
+		if (h == NULL)
+			return err_oom(e);
+		l->v = h;
+	}
+	h += l->n;
+	h->snap = *snap;
+	h->rec = *rec;
+	h->old = false;
+	memset(snap, 0, sizeof(*snap));
+	record_init(rec);
+	for (i = 0; i < l->n; i++) {
+		l->v[i].old |= renews(h, &l->v[i]);
+		h->old |= renews(&l->v[i], h);
+	}
+	l->n++;
+	return 0;
 }
 
 static int
 list(struct driver_call *call, record_fn *fn, void *arg, struct err *e)
 {
-	struct listing l = { call, fn, arg };
+	struct listing l = { call, fn, arg, NULL, 0 };
+	int ret = resticd_each(call, list_one, &l, e);
 
-	return resticd_each(call, list_one, &l, e);
+	if (ret == 0)
+		ret = let_go(&l, e);
+	while (l.n > 0) {
+		resticd_snap_fini(&l.v[--l.n].snap);
+		record_fini(&l.v[l.n].rec);
+	}
+	free(l.v);
+	return ret;
 }
 
 static int
@@ -258,11 +325,13 @@ sync_record(struct driver_call *call, struct record *rec, struct err *e)
 int
 resticd_drop(struct driver_call *call, const char *id, struct err *e)
 {
-	const char *const args[] = { "forget", "--", id, NULL };
+	char ref[RESTICD_REF + 1];
+	const char *const args[] = { "forget", "--", ref, NULL };
 	struct restic_run run = { .flags = RESTIC_WAITS, .args = args };
 	static const struct buf nothing;
 	struct restic *r;
 
+	snprintf(ref, sizeof(ref), "%s", id);
 	if (resticd_open(call, &r, e) == -1)
 		return -1;
 	resticd_remember(call, &nothing);

@@ -13,6 +13,7 @@
  *	cala.size=N  cala.files=N  cala.completed=TIME   where restic is too old
  *	                        to keep them itself (before 0.17)
  *	cala.run=HEX            tells two runs apart
+ *	cala.rev=N              how often the tags have been changed
  *
  * A snapshot's id changes with its tags; nothing is ever kept by it.
  */
@@ -28,14 +29,23 @@ struct buf;
 
 enum {
 	RESTICD_ID = 65,
+	RESTICD_REF = 63,
 	RESTICD_TEXT = 24 << 10,        /* of rules, of warnings, in a tag */
 	RESTICD_TAGS = 256              /* of one snapshot */
 };
 
-/* A snapshot that is a backup. */
+/*
+ * A snapshot that is a backup.  ref is what commands are given: one digit less
+ * than the id.  A whole id restic takes from its cache without asking whether
+ * the repository still has it; a beginning of one makes it look.
+ */
 struct resticd_snap {
+	char ref[RESTICD_REF + 1];
 	char id[RESTICD_ID], original[RESTICD_ID], tree[RESTICD_ID];
 	char run[20];           /* "" */
+	uint64_t rev;
+	bool open;              /* its tags don't say yet that it is partial */
+	struct timespec time;   /* by which restic sorts its listings */
 	char *base;             /* the absolute path it is of, "" the root; heap */
 	char **other;           /* tags of others; heap */
 	size_t nother;
@@ -55,6 +65,8 @@ void resticd_done(struct driver_call *);
  *   it is no backup; -1.
  * resticd_each(call, fn, arg, e): every backup; snap and rec are fn's only
  *   during the call.
+ * resticd_renews(a, b): of two snapshots of one UUID, is a what a change of b's
+ *   tags has made?  (Killed in between, it leaves both.)
  * resticd_find(call, uuid, snap, rec, e): CALA_NOTFOUND.  rec, snap may be
  *   NULL.
  */
@@ -63,19 +75,50 @@ typedef int resticd_fn(void *, struct resticd_snap *, struct record *,
 int resticd_parse(struct driver_call *, json_t *, struct resticd_snap *,
     struct record *, struct err *);
 int resticd_each(struct driver_call *, resticd_fn *, void *, struct err *);
+bool resticd_renews(const struct resticd_snap *, const struct resticd_snap *);
 int resticd_find(struct driver_call *, const char *, struct resticd_snap *,
     struct record *, struct err *);
+
+/*
+ * restic_open.c: notes in the cache, one for each run that has not said yet
+ * whether its snapshot is whole.
+ *
+ * resticd_note(call, run, &fd, e): make it; fd, to be handed to restic and
+ *   closed, keeps others from taking the run for dead.
+ * resticd_note_sync(call, e): it is on disk.
+ * resticd_settle(call, run): take it away, on disk too: what is stored is as
+ *   its tags say, or nothing is stored.
+ * resticd_unsettled(call, run): is there one?
+ * resticd_sweep(call, &n, e): settle those of the dead; n counts the snapshots
+ *   that are marked as partial for it.
+ */
+int  resticd_note(struct driver_call *, const char *, int *, struct err *);
+int  resticd_note_sync(struct driver_call *, struct err *);
+void resticd_settle(struct driver_call *, const char *);
+bool resticd_unsettled(struct driver_call *, const char *);
+int  resticd_sweep(struct driver_call *, size_t *, struct err *);
 
 /*
  * restic_memory.c: what the last listing said, in the cache.  Asking the
  * repository takes restic longer than giving a file; and what a snapshot's id
  * stands for never changes, so a snapshot that is still there is as remembered.
  *
+ * resticd_repository(call, out): what tells files of two repositories apart.
  * resticd_remember(call, b): b is a line of JSON for each backup; empty: forget.
+ * resticd_remember_one(call, json): one backup more.
+ * resticd_remember_node(call, id, path, node), resticd_recall_node(call, id,
+ *   path, &node): what a snapshot has at path, as its listing says it (NULL for
+ *   the root of all).  The newest few.  0, node is the caller's; 1: not there.
  * resticd_recall(call, uuid, snap, rec, e): as resticd_find; 1: not remembered.
  */
 enum { RESTICD_MEMORY = 8 << 20 };
+void resticd_repository(const struct driver_call *, char [17]);
 void resticd_remember(struct driver_call *, const struct buf *);
+void resticd_remember_one(struct driver_call *, const json_t *);
+void resticd_remember_node(struct driver_call *, const char *, const char *,
+    const json_t *);
+int  resticd_recall_node(struct driver_call *, const char *, const char *,
+    json_t **);
 int  resticd_recall(struct driver_call *, const char *, struct resticd_snap *,
     struct record *, struct err *);
 

@@ -184,7 +184,8 @@ resticd_init(struct driver_call *call, struct err *e)
 
 /* The older half of a change of tags that was killed in between. */
 struct pair {
-	char uuid[UUID_TEXT], id[RESTICD_ID], original[RESTICD_ID];
+	char uuid[UUID_TEXT];
+	struct resticd_snap snap;       /* without what is on the heap */
 };
 
 struct pairs {
@@ -207,8 +208,10 @@ collect(void *arg, struct resticd_snap *snap, struct record *rec,
 	}
 	v += p->n++;
 	memcpy(v->uuid, rec->uuid, sizeof(v->uuid));
-	memcpy(v->id, snap->id, sizeof(v->id));
-	memcpy(v->original, snap->original, sizeof(v->original));
+	v->snap = *snap;
+	v->snap.base = NULL;
+	v->snap.other = NULL;
+	v->snap.nother = 0;
 	return 0;
 }
 
@@ -219,29 +222,42 @@ by_uuid(const void *a, const void *b)
 	    ((const struct pair *)b)->uuid);
 }
 
+/* Those of one UUID stand together. */
+static bool
+has_newer(const struct pairs *p, size_t i)
+{
+	size_t k;
+
+	for (k = i; k > 0 && by_uuid(&p->v[k - 1], &p->v[i]) == 0; k--)
+		;
+	for (; k < p->n && by_uuid(&p->v[k], &p->v[i]) == 0; k++)
+		if (resticd_renews(&p->v[k].snap, &p->v[i].snap))
+			return true;
+	return false;
+}
+
+static int
+forget(struct driver_call *call, const struct pair *p, size_t *n,
+    struct err *e)
+{
+	++*n;
+	driver_say(call, "%s snapshot %.8s: backup %s has a newer one",
+	    call->dry_run ? "would forget" : "forgetting", p->snap.id,
+	    p->uuid);
+	return call->dry_run ? 0 : resticd_drop(call, p->snap.id, e);
+}
+
 static int
 superseded(struct driver_call *call, size_t *n, struct err *e)
 {
 	struct pairs p = { NULL, 0 };
-	size_t i, k;
+	size_t i;
 	int ret = resticd_each(call, collect, &p, e);
 
 	if (ret == 0 && p.n > 0)
 		qsort(p.v, p.n, sizeof(*p.v), by_uuid);
 	for (i = 0; ret == 0 && i < p.n; i++)
-		for (k = i > 0 ? i - 1 : 0; ret == 0 && k < p.n && k <= i + 1;
-		    k++) {
-			if (k == i || by_uuid(&p.v[i], &p.v[k]) != 0 ||
-			    strcmp(p.v[i].original, p.v[k].id) != 0 ||
-			    strcmp(p.v[i].id, p.v[k].id) == 0)
-				continue;
-			++*n;
-			driver_say(call, "%s snapshot %.8s: backup %s has a "
-			    "newer one", call->dry_run ? "would forget" :
-			    "forgetting", p.v[k].id, p.v[k].uuid);
-			if (!call->dry_run)
-				ret = resticd_drop(call, p.v[k].id, e);
-		}
+		ret = has_newer(&p, i) ? forget(call, &p.v[i], n, e) : 0;
 	free(p.v);
 	return ret;
 }
@@ -262,7 +278,7 @@ resticd_gc(struct driver_call *call, struct err *e)
 	run.args = unlock;
 	if (!call->dry_run && restic_do(r, &run, say_lines, call, e) == -1)
 		return -1;
-	if (superseded(call, &n, e) == -1)
+	if (resticd_sweep(call, &n, e) == -1 || superseded(call, &n, e) == -1)
 		return -1;
 	run.flags |= call->dry_run ? RESTIC_READS : RESTIC_WAITS;
 	run.args = call->dry_run ? pretend : prune;

@@ -113,6 +113,22 @@ read_tags(const json_t *tags, size_t at, struct resticd_snap *snap,
 	return 0;
 }
 
+/* Whoever could say that it is partial has not said anything yet. */
+static int
+settled(struct driver_call *call, struct resticd_snap *snap,
+    struct record *rec, struct err *e)
+{
+	if (!rec->complete || snap->run[0] == '\0' ||
+	    !resticd_unsettled(call, snap->run))
+		return 0;
+	snap->open = true;
+	rec->complete = false;
+	rec->warnings_count = 1;
+	return record_push(&rec->warnings, &rec->nwarnings, "its run was "
+	    "interrupted, or has not ended yet: whether everything could be "
+	    "read is not known", RECORD_WARNINGS, e);
+}
+
 int
 resticd_parse(struct driver_call *call, json_t *j, struct resticd_snap *snap,
     struct record *rec, struct err *e)
@@ -130,6 +146,7 @@ resticd_parse(struct driver_call *call, json_t *j, struct resticd_snap *snap,
 	if (!which(tags, rec->uuid, &at) || !get_id(j, "id", snap->id) ||
 	    path == NULL || *path != '/')
 		return 0;
+	memcpy(snap->ref, snap->id, RESTICD_REF);
 	(void)get_id(j, "tree", snap->tree);
 	if (!get_id(j, "original", snap->original))
 		memcpy(snap->original, snap->id, RESTICD_ID);
@@ -137,6 +154,7 @@ resticd_parse(struct driver_call *call, json_t *j, struct resticd_snap *snap,
 	rec->complete = true;
 	if (time != NULL && when_rfc3339(time, &rec->created) == -1)
 		rec->created.tv_sec = 0;
+	snap->time = rec->created;
 	summary(j, rec);
 	if (read_tags(tags, at, snap, rec, e) == 0 &&
 	    where(path, rec->uuid, snap, rec, e) == 0 &&
@@ -145,7 +163,8 @@ resticd_parse(struct driver_call *call, json_t *j, struct resticd_snap *snap,
 	    record_set(&rec->host, host, e) == 0 &&
 	    record_set(&rec->sum_type, "restic", e) == 0 &&
 	    /* What its id was first: it changes with the tags. */
-	    record_set(&rec->sum_value, snap->original, e) == 0)
+	    record_set(&rec->sum_value, snap->original, e) == 0 &&
+	    settled(call, snap, rec, e) == 0)
 		return 1;
 	resticd_snap_fini(snap);
 	record_fini(rec);
@@ -215,6 +234,16 @@ resticd_each(struct driver_call *call, resticd_fn *fn, void *arg,
 	return ret;
 }
 
+/* What a snapshot was at first stays on record, however often it changes. */
+bool
+resticd_renews(const struct resticd_snap *a, const struct resticd_snap *b)
+{
+	if (strcmp(a->original, b->original) != 0)
+		return false;
+	return a->rev != b->rev ? a->rev > b->rev :
+	    strcmp(a->original, b->id) == 0 && strcmp(a->id, b->id) != 0;
+}
+
 struct search {
 	const char *uuid;
 	bool found;
@@ -230,13 +259,9 @@ look(void *arg, struct resticd_snap *snap, struct record *rec, struct err *e)
 	(void)e;
 	if (strcmp(rec->uuid, s->uuid) != 0)
 		return 0;
-	/*
-	 * A change of tags that was killed leaves two: the new one says what the
-	 * old one was.  Of two that have nothing to do with each other it is
-	 * the first.
-	 */
+	/* Of two that have nothing to do with each other it is the first. */
 	if (s->found) {
-		if (strcmp(snap->original, s->snap.id) != 0)
+		if (!resticd_renews(snap, &s->snap))
 			return 0;
 		resticd_snap_fini(&s->snap);
 		record_fini(&s->rec);

@@ -3,7 +3,8 @@
  *
  * The snapshot is the commit, and it has the record's tags from its first
  * moment.  Only what is known at the end needs a change of them: warnings, and
- * with an old restic the sizes.
+ * with an old restic the sizes.  Until then a note says that it may be partial
+ * (restic_open.c).
  */
 
 #include "driver/restic.h"
@@ -22,6 +23,7 @@
 #include "base/code.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/stop.h"
 #include "base/str.h"
 #include "base/when.h"
 #include "driver/snap.h"
@@ -31,6 +33,7 @@
 
 enum {
 	RULES_FD = 10,
+	NOTE_FD = 11,
 	AMEND_WAIT = 60,        /* seconds for the lock to say "partial" with */
 	OURS = 4                /* patterns of our own */
 };
@@ -45,8 +48,9 @@ struct put {
 	char *real, *path;      /* where it is, and what restic sees */
 	char *patterns[OURS];
 	char run[20];
+	int note;               /* -1: none */
 	struct resticd_tags tags;
-	bool asked, taken;
+	bool asked, taken, stored;
 	json_t *summary;
 };
 
@@ -153,7 +157,7 @@ is_taken(void *arg, struct resticd_snap *snap, struct record *rec,
 static int
 ask(struct put *p, struct err *e)
 {
-	if (p->asked)
+	if (p->asked || p->call->fresh)
 		return 0;
 	p->asked = true;
 	if (resticd_each(p->call, is_taken, p, e) == -1)
@@ -172,7 +176,8 @@ follow(void *arg, struct child *c, struct err *e)
 	size_t n;
 	int got;
 
-	if (ask(p, e) == -1)
+	/* It takes restic longer than this to store anything. */
+	if (resticd_note_sync(p->call, e) == -1 || ask(p, e) == -1)
 		return -1;
 	while ((got = child_line(c, &line, &n, e)) == 1) {
 		if ((j = child_json(line, n)) == NULL)
@@ -203,9 +208,11 @@ backup(struct put *p, struct err *e)
 	struct record *rec = p->call->record;
 	size_t n = 0, i, max = 40 + 2 * p->tags.n + p->rules.nargs;
 	const char **args = calloc(max, sizeof(*args));
-	struct proc_fd fd = { p->rules.fd, RULES_FD };
+	struct proc_fd fd[] = { { p->note, NOTE_FD },
+	    { p->rules.fd, RULES_FD } };
 	struct restic_run run = { .flags = RESTIC_WAITS, .args = args,
-	    .trouble = trouble, .ctx = p, .partial_ok = true };
+	    .fds = fd, .nfds = 1, .trouble = trouble, .ctx = p,
+	    .partial_ok = true };
 	char file[32], when[WHEN_TEXT];
 	int ret;
 
@@ -241,8 +248,7 @@ backup(struct put *p, struct err *e)
 		snprintf(file, sizeof(file), "/dev/fd/%d", RULES_FD);
 		args[n++] = "--exclude-file";
 		args[n++] = file;
-		run.fds = &fd;
-		run.nfds = 1;
+		run.nfds = 2;
 	}
 	for (i = 0; i < p->rules.nargs; i++)
 		args[n++] = p->rules.args[i];
@@ -251,6 +257,7 @@ backup(struct put *p, struct err *e)
 	args[n] = NULL;
 	if (p->place.root != NULL)
 		run.dir = "/";
+	p->stored = true;
 	ret = restic_do(p->r, &run, follow, p, e);
 	free(args);
 	if (ret == 0 && run.partial && log_warnings(p->call->log) == 0)
@@ -353,12 +360,13 @@ known(struct put *p, struct err *e)
 	if (j == NULL)
 		return 1;
 	r = resticd_parse(p->call, j, &snap, &now, e);
+	if (r == 1) {
+		resticd_remember_one(p->call, j);
+		resticd_snap_fini(&snap);
+		take(rec, &now);
+	}
 	json_decref(j);
-	if (r != 1)
-		return r == 0 ? 1 : -1;
-	resticd_snap_fini(&snap);
-	take(rec, &now);
-	return 0;
+	return r == -1 ? -1 : r == 0;
 }
 
 /* What restic counted, where it does not keep that itself. */
@@ -395,9 +403,11 @@ finish(struct put *p, struct err *e)
 	struct record *rec = p->call->record;
 	bool partial = log_warnings(p->call->log) > 0;
 	struct found f;
-	int r = known(p, e);
+	int r;
 
-	if (r != 1)
+	if (!partial)
+		resticd_settle(p->call, p->run);
+	if ((r = known(p, e)) != 1)
 		return r;
 	if (snap_warned(p->call, e) == -1 || find_ours(p, &f, e) == -1)
 		return -1;
@@ -407,16 +417,18 @@ finish(struct put *p, struct err *e)
 	if (!partial && restic_version(p->r) >= RESTIC_SUMMARY) {
 		take(rec, &f.rec);
 	} else if (amend(p, &f, &own) == 0) {
+		resticd_settle(p->call, p->run);
 		found_fini(&f);
 		if (find_ours(p, &f, e) == -1)
 			return -1;
 		if (f.yes)
 			take(rec, &f.rec);
 	} else if (partial) {
-		/* As it stands there, it would pass for whole. */
+		/* As it stands there, others would take it for whole. */
 		*e = own;
 		err_ctx(e, "backup %s is partial, and nothing in the "
-		    "repository says so", rec->uuid);
+		    "repository says so (the next put or gc will)",
+		    rec->uuid);
 		found_fini(&f);
 		return -1;
 	} else {
@@ -439,20 +451,36 @@ new_run(struct put *p, struct err *e)
 	return resticd_tag(&p->tags, e, "cala.run=%s", p->run);
 }
 
+/* What the dead have left is no reason for this one to fail. */
+static void
+sweep(struct driver_call *call)
+{
+	struct err own = ERR_INIT;
+	size_t n;
+
+	if (resticd_sweep(call, &n, &own) == -1)
+		log_step(call->log, "what interrupted runs have left stays: "
+		    "%s", own.msg);
+}
+
 int
 resticd_put(struct driver_call *call, struct err *e)
 {
 	struct put p = { .call = call, .rules = RESTIC_RULES_INIT,
-	    .place = PLACE_INIT, .dirfd = -1 };
+	    .place = PLACE_INIT, .dirfd = -1, .note = -1 };
 	size_t i;
 	int ret = -1;
 
-	if (resticd_open(call, &p.r, e) == -1 ||
+	if (resticd_open(call, &p.r, e) == -1)
+		return -1;
+	sweep(call);
+	if (stop_check(e) == -1 ||
 	    snap_read_rules(call, call->record, &p.match, e) == -1 ||
 	    see(&p, e) == -1 || own_patterns(&p, e) == -1 ||
 	    restic_rules_make(&p.rules, p.match, p.dirfd, p.path, e) == -1 ||
 	    resticd_tags(call->record, NULL, &p.tags, e) == -1 ||
-	    new_run(&p, e) == -1)
+	    new_run(&p, e) == -1 ||
+	    resticd_note(call, p.run, &p.note, e) == -1)
 		goto out;
 	if (p.rules.listed >= RESTIC_RULES_MANY)
 		log_note(call->log, "the rules leave out %" PRIu64 " entries "
@@ -466,6 +494,11 @@ resticd_put(struct driver_call *call, struct err *e)
 		undo(&p);
 out:
 	place_drop(&p.place);
+	if (p.note != -1) {
+		if (!p.stored)
+			resticd_settle(call, p.run);
+		close(p.note);
+	}
 	resticd_tags_fini(&p.tags);
 	restic_rules_fini(&p.rules);
 	match_free(p.match);

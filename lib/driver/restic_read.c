@@ -1,5 +1,5 @@
 /*
- * restic_read: a snapshot as a tree, and restore.
+ * restic_read: a snapshot as a tree.
  *
  * A listing names what is asked for in one go, but has no targets of links, no
  * device numbers and no names that are not text; where these are there, the
@@ -8,17 +8,16 @@
 
 #include "driver/restic_tree.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/stop.h"
 #include "base/str.h"
 
 enum { WASTE = 64 << 10 };
@@ -166,7 +165,7 @@ rtree_exact(struct rtree *t, const char *path, struct rnodes *v,
 		ret = descend(t, abs.p, v, e);
 		goto out;
 	}
-	buf_printf(&ref, "%s:%s", t->snap.id, abs.p);
+	buf_printf(&ref, "%s:%s", t->snap.ref, abs.p);
 	ret = buf_failed(&ref, e) == -1 ? -1 : cat(t, "tree", ref.p, v, e);
 out:
 	buf_fini(&abs);
@@ -176,15 +175,10 @@ out:
 
 /* ---- look: one listing ---- */
 
-struct looking {
-	struct rtree *t;
-	bool root, any;
-};
-
-static int
-looked(void *arg, struct child *c, struct err *e)
+int
+rtree_listing(void *arg, struct child *c, struct err *e)
 {
-	struct looking *l = arg;
+	struct rtree_looking *l = arg;
 	const char *type;
 	json_t *j;
 	char *line;
@@ -215,8 +209,8 @@ looked(void *arg, struct child *c, struct err *e)
 	return got;
 }
 
-static void
-forget(struct rtree *t)
+void
+rtree_forget(struct rtree *t)
 {
 	rnode_fini(&t->self);
 	memset(&t->self, 0, sizeof(t->self));
@@ -226,18 +220,48 @@ forget(struct rtree *t)
 	t->have = false;
 }
 
+void
+rtree_looked(struct rtree *t)
+{
+	t->have = true;
+	if (t->light)
+		resticd_remember_node(t->call, t->snap.id, t->path,
+		    t->self.json);
+}
+
+int
+rtree_known(struct rtree *t, const char *path, struct err *e)
+{
+	json_t *j;
+
+	if (resticd_recall_node(t->call, t->snap.id, path, &j) != 0)
+		return 1;
+	if (j == NULL || restic_node(&t->self.n, j, e) == 0) {
+		t->self.json = j;
+		t->have = (t->path = strdup(path)) != NULL;
+		return t->have ? 0 : err_oom(e);
+	}
+	/* Whoever has written that: ask restic. */
+	err_clear(e);
+	json_decref(j);
+	return 1;
+}
+
 static int
 look(struct rtree *t, const char *path, struct err *e)
 {
-	const char *args[] = { "ls", "--", t->snap.id, NULL, NULL };
+	const char *args[] = { "ls", "--", t->snap.ref, NULL, NULL };
 	struct restic_run run = { .flags = RESTIC_READS, .args = args };
-	struct looking l = { .t = t };
+	struct rtree_looking l = { .t = t };
 	struct buf abs;
 	int ret = -1;
 
 	if (t->have && strcmp(path, t->path) == 0)
 		return 0;
-	forget(t);
+	rtree_forget(t);
+	if (t->light && (ret = rtree_known(t, path, e)) != 1)
+		return ret;
+	ret = -1;
 	buf_init(&abs, 2 * ENTRY_PATH_MAX);
 	if (rtree_abs(t, path, &abs, e) == -1)
 		goto out;
@@ -247,46 +271,64 @@ look(struct rtree *t, const char *path, struct err *e)
 	}
 	args[3] = abs.p;
 	l.root = abs.p[1] == '\0';
-	if (restic_do(t->r, &run, looked, &l, e) == -1)
+	if (restic_do(t->r, &run, rtree_listing, &l, e) == -1)
 		goto out;
 	if (!l.any) {
 		err_set(e, CALA_NOTFOUND, "not in backup %s",
 		    t->call->backup);
 		goto out;
 	}
-	t->have = true;
+	rtree_looked(t);
 	ret = 0;
 out:
 	buf_fini(&abs);
 	if (ret == -1)
-		forget(t);
+		rtree_forget(t);
 	return ret;
 }
 
-/* What was remembered is gone, or never was what is asked for: ask. */
-static int
-refresh(struct rtree *t, struct err *e)
+int
+rtree_again(struct rtree *t, struct err *e)
 {
+	struct resticd_snap now;
+	int same;
+
+	if (!t->recalled || stop_check(e) == -1)
+		return 0;
 	t->recalled = false;
-	child_free(t->ahead);
-	t->ahead = NULL;
-	resticd_snap_fini(&t->snap);
-	return resticd_find(t->call, t->call->backup, &t->snap, NULL, e);
+	if (resticd_find(t->call, t->call->backup, &now, NULL, e) == -1)
+		return -1;
+	same = strcmp(now.id, t->snap.id) == 0;
+	if (!same) {
+		child_free(t->ahead);
+		t->ahead = NULL;
+		rtree_forget(t);
+		resticd_snap_fini(&t->snap);
+		t->snap = now;
+		memset(&now, 0, sizeof(now));
+	}
+	resticd_snap_fini(&now);
+	return !same;
 }
 
 int
 rtree_look(struct rtree *t, const char *path, struct err *e)
 {
 	struct err own = ERR_INIT;
+	int r;
 
 	if (look(t, path, e) == 0) {
 		t->based = true;
-		t->recalled = false;
 		return 0;
 	}
-	if (e->code == CALA_NOTFOUND && t->recalled) {
+	/* Each restic has its own words for a snapshot that is gone. */
+	if ((r = rtree_again(t, &own)) == 1) {
 		err_clear(e);
-		return refresh(t, e) == -1 ? -1 : rtree_look(t, path, e);
+		return rtree_look(t, path, e);
+	}
+	if (r == -1) {
+		*e = own;
+		return -1;
 	}
 	if (e->code != CALA_NOTFOUND || t->based || *t->snap.base == '\0')
 		return -1;
@@ -298,6 +340,8 @@ rtree_look(struct rtree *t, const char *path, struct err *e)
 	child_free(t->ahead);
 	t->ahead = NULL;
 	t->based = true;
+	/* What is remembered by path would not be found by it. */
+	t->light = false;
 	*t->snap.base = '\0';
 	err_clear(e);
 	return look(t, path, e);
@@ -386,7 +430,7 @@ find_exact(struct rtree *t, const char *path, struct err *e)
 static int
 bytes(struct rtree *t, const char *path, struct child **c, struct err *e)
 {
-	const char *args[] = { "dump", "--", t->snap.id, NULL, NULL };
+	const char *args[] = { "dump", "--", t->snap.ref, NULL, NULL };
 	struct restic_run run = { .flags = RESTIC_READS, .args = args };
 	struct buf abs;
 	int ret;
@@ -443,6 +487,56 @@ tstat(struct tree *tree, const char *path, struct entry *en, struct err *e)
 	return 0;
 }
 
+/*
+ * The snapshot was only remembered, and restic has not given a byte of it: 0
+ * when it has begun to give those of the backup as it is now.
+ */
+static int
+begin_again(struct rcontent *r, struct err *e)
+{
+	struct rtree *t = r->tree;
+	struct err own = ERR_INIT;
+	uint64_t size = r->off + r->c.size;
+	char *path = NULL;
+	int ret = -1;
+
+	if (r->begun || (path = strdup(t->path)) == NULL)
+		return -1;
+	switch (rtree_again(t, &own)) {
+	case 0:
+		break;
+	case -1:
+		*e = own;
+		break;
+	default:
+		err_clear(e);
+		child_free(r->child);
+		r->child = NULL;
+		if (rtree_look(t, path, e) == -1)
+			break;
+		if (t->self.json == NULL || t->self.n.type != ENTRY_FILE ||
+		    (r->last ? t->self.n.size != size :
+		    t->self.n.size < size))
+			err_set(e, CALA_LOCKED, "somebody else has just "
+			    "replaced the backup");
+		else
+			ret = bytes(t, path, &r->child, e);
+	}
+	free(path);
+	return ret;
+}
+
+static ssize_t
+pull(struct rcontent *r, void *p, size_t n, struct err *e)
+{
+	ssize_t got = child_read(r->child, p, n, e);
+
+	if (got == -1 && begin_again(r, e) == 0)
+		got = child_read(r->child, p, n, e);
+	r->begun = true;
+	return got;
+}
+
 static ssize_t
 rcontent_read(struct content *c, void *p, size_t n, struct err *e)
 {
@@ -451,7 +545,7 @@ rcontent_read(struct content *c, void *p, size_t n, struct err *e)
 	ssize_t got;
 
 	while (r->skip > 0) {
-		got = child_read(r->child, waste, r->skip < sizeof(waste) ?
+		got = pull(r, waste, r->skip < sizeof(waste) ?
 		    (size_t)r->skip : sizeof(waste), e);
 		if (got == 0)
 			goto cut;
@@ -459,7 +553,7 @@ rcontent_read(struct content *c, void *p, size_t n, struct err *e)
 			return -1;
 		r->skip -= (uint64_t)got;
 	}
-	if ((got = child_read(r->child, p, n, e)) == 0)
+	if ((got = pull(r, p, n, e)) == 0)
 		goto cut;
 	/* Its last bytes count only when restic says that all was well. */
 	if (got > 0 && r->last && (uint64_t)got == c->size - c->pos) {
@@ -511,10 +605,17 @@ topen(struct tree *tree, const char *path, uint64_t off, uint64_t len,
 		off = size;
 	c->c.ops = &rcontent_ops;
 	c->c.size = len < size - off ? len : size - off;
-	c->skip = off;
+	c->tree = t;
+	c->off = c->skip = off;
 	c->last = off + c->c.size == size;
-	if (c->c.size == 0)
-		return &c->c;
+	/* Nothing is read that would ask the repository: ask it so. */
+	if (c->c.size == 0) {
+		if (!t->light)
+			return &c->c;
+		t->light = false;
+		rtree_forget(t);
+		return topen(tree, path, off, len, e);
+	}
 	if (t->ahead != NULL && strcmp(t->ahead_path, path) == 0) {
 		c->child = t->ahead;
 		t->ahead = NULL;
@@ -537,7 +638,7 @@ tclose(struct tree *tree)
 {
 	struct rtree *t = (struct rtree *)tree;
 
-	forget(t);
+	rtree_forget(t);
 	rnode_fini(&t->found);
 	child_free(t->content.child);
 	child_free(t->ahead);
@@ -565,6 +666,8 @@ pick(struct rtree *t, struct err *e)
 			r = resticd_recall(call, call->backup, &t->snap, NULL,
 			    e);
 	t->recalled = r == 0;
+	t->light = strcmp(call->verb, "cat") == 0 ||
+	    strcmp(call->verb, "restore") == 0;
 	return r != 1 ? r : resticd_find(call, call->backup, &t->snap, NULL,
 	    e);
 }
@@ -584,231 +687,4 @@ resticd_tree(struct driver_call *call, struct tree **out, struct err *e)
 	}
 	*out = &t->t;
 	return 0;
-}
-
-/* ---- restore ---- */
-
-struct restoring {
-	struct rtree *t;
-	int dirfd;
-	char **args;            /* heap */
-	size_t nargs;
-};
-
-static int
-arg(struct restoring *r, struct err *e, const char *word, const char *path,
-    bool pattern)
-{
-	struct buf b;
-
-	buf_init(&b, 4 * ENTRY_PATH_MAX);
-	buf_str(&b, word);
-	for (; path != NULL && *path != '\0'; path++) {
-		if (pattern && strchr("*?[]\\", *path) != NULL)
-			buf_chr(&b, '\\');
-		buf_chr(&b, *path);
-	}
-	if ((r->args[r->nargs] = buf_detach(&b)) == NULL)
-		return err_oom(e);
-	r->nargs++;
-	return 0;
-}
-
-static int
-progress(void *ctx, struct child *c, struct err *e)
-{
-	struct driver_call *call = ctx;
-	json_t *j;
-	char *line;
-	size_t n;
-	int got;
-
-	while ((got = child_line(c, &line, &n, e)) == 1) {
-		if ((j = child_json(line, n)) == NULL)
-			continue;
-		call->tally.bytes = json_get_u64(j, "bytes_restored",
-		    call->tally.bytes);
-		call->tally.files = json_get_u64(j, "files_restored",
-		    call->tally.files);
-		json_decref(j);
-	}
-	return got;
-}
-
-/* Everything below from, which is in dirfd, moves up into dirfd. */
-static int
-move_up(int dirfd, const char *from, struct err *e)
-{
-	int fd = openat(dirfd, from, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
-	    O_CLOEXEC), ret = 0;
-	struct dirent *d;
-	DIR *dp;
-
-	if (fd == -1 || (dp = fdopendir(fd)) == NULL) {
-		err_sys(e, "what restic restored");
-		if (fd != -1)
-			close(fd);
-		return -1;
-	}
-	while (ret == 0 && (d = readdir(dp)) != NULL)
-		if (strcmp(d->d_name, ".") != 0 &&
-		    strcmp(d->d_name, "..") != 0 &&
-		    renameat2(fd, d->d_name, dirfd, d->d_name,
-		    RENAME_NOREPLACE) == -1)
-			ret = err_sys(e, "move %s", str_q(d->d_name));
-	closedir(dp);
-	return ret;
-}
-
-static int
-lift(struct restoring *r, const char *target, struct err *e)
-{
-	struct buf b;
-	char *slash;
-	int ret;
-
-	buf_init(&b, 2 * ENTRY_PATH_MAX);
-	buf_printf(&b, "%s%s", target, r->t->snap.base);
-	if ((ret = buf_failed(&b, e)) == 0)
-		ret = move_up(r->dirfd, b.p, e);
-	/* The way to it is empty now. */
-	while (ret == 0 && unlinkat(r->dirfd, b.p, AT_REMOVEDIR) == 0) {
-		if ((slash = strrchr(b.p, '/')) == NULL)
-			break;
-		buf_cut(&b, (size_t)(slash - b.p));
-	}
-	buf_fini(&b);
-	return ret;
-}
-
-/* The folder itself is the backup's root, whose metadata restic passes over. */
-static int
-root_metadata(struct restoring *r, struct err *e)
-{
-	struct timespec times[2] = { { 0, UTIME_OMIT }, { 0, 0 } };
-	struct entry en;
-
-	if (tstat(&r->t->t, "", &en, e) == -1)
-		return -1;
-	if (r->t->self.json == NULL)
-		return 0;
-	times[1] = en.mtime;
-	if ((geteuid() == 0 && fchown(r->dirfd, en.uid, en.gid) == -1) ||
-	    fchmod(r->dirfd, en.mode) == -1 ||
-	    futimens(r->dirfd, times) == -1)
-		return err_sys(e, "%s", str_q(r->t->call->dir));
-	return 0;
-}
-
-static int
-fill(struct restoring *r, struct err *e)
-{
-	struct driver_call *call = r->t->call;
-	bool sub = restic_version(r->t->r) >= RESTIC_SUBFOLDER;
-	const char *base = r->t->snap.base;
-	char temp[] = ".cala-restic-000000";
-	struct restic_run run = { .flags = RESTIC_READS };
-	struct buf b;
-	size_t i;
-	int ret = -1;
-
-	r->nargs = 0;
-	buf_init(&b, 4 * ENTRY_PATH_MAX);
-	if ((r->args = calloc(call->npaths + 8, sizeof(*r->args))) == NULL) {
-		err_oom(e);
-		goto out;
-	}
-	buf_printf(&b, "%s%s%s", r->t->snap.id, sub && *base != '\0' ? ":" :
-	    "", sub ? base : "");
-	if (arg(r, e, "restore", NULL, false) == -1 ||
-	    arg(r, e, b.p, NULL, false) == -1)
-		goto out;
-	buf_reset(&b);
-	buf_printf(&b, "%s%s%s", call->dir, sub ? "" : "/", sub ? "" : temp);
-	if (arg(r, e, "--target=", b.p, false) == -1)
-		goto out;
-	for (i = 0; i < call->npaths; i++) {
-		buf_reset(&b);
-		buf_printf(&b, "%s/%s", sub ? "" : base, call->paths[i]);
-		if (buf_failed(&b, e) == -1 ||
-		    arg(r, e, "--include=", b.p, true) == -1)
-			goto out;
-	}
-	if (!sub && call->npaths == 0 && *base != '\0' &&
-	    arg(r, e, "--include=", base, true) == -1)
-		goto out;
-	run.args = (const char *const *)r->args;
-	if (restic_do(r->t->r, &run, progress, call, e) == -1 ||
-	    (!sub && lift(r, temp, e) == -1))
-		goto out;
-	ret = 0;
-out:
-	buf_fini(&b);
-	while (r->nargs > 0)
-		free(r->args[--r->nargs]);
-	free(r->args);
-	r->args = NULL;
-	return ret;
-}
-
-/* All of it, and meanwhile the question what the folder itself is like. */
-static int
-whole(struct restoring *r, struct err *e)
-{
-	struct rtree *t = r->t;
-	struct buf abs;
-	const char *args[] = { "ls", "--", t->snap.id, NULL, NULL };
-	struct restic_run run = { .flags = RESTIC_READS, .args = args };
-	struct looking l = { .t = t };
-	struct child *c = NULL;
-	int ret;
-
-	forget(t);
-	buf_init(&abs, 2 * ENTRY_PATH_MAX);
-	ret = rtree_abs(t, "", &abs, e);
-	args[3] = abs.p;
-	l.root = abs.p[1] == '\0';
-	if (ret == 0)
-		ret = restic_start(t->r, &run, &c, e);
-	if (ret == 0 && (ret = fill(r, e)) == -1 && e->code == CALA_NOTFOUND) {
-		/* Its path or its id may be another: see, and once more. */
-		err_clear(e);
-		if (rtree_look(t, "", e) == 0)
-			ret = fill(r, e);
-	} else if (ret == 0 && (ret = looked(&l, c, e)) == 0) {
-		t->have = (t->path = strdup("")) != NULL;
-	}
-	child_free(c);
-	buf_fini(&abs);
-	return ret == 0 ? root_metadata(r, e) : -1;
-}
-
-int
-resticd_restore(struct driver_call *call, struct err *e)
-{
-	struct restoring r = { .dirfd = -1 };
-	struct tree *t = NULL;
-	struct entry en;
-	size_t i;
-	int ret = -1;
-
-	if ((r.dirfd = file_opendir(AT_FDCWD, call->dir, e)) == -1)
-		return -1;
-	if (resticd_tree(call, &t, e) == -1)
-		goto out;
-	r.t = (struct rtree *)t;
-	/* What is not there restic would pass over without a word. */
-	for (i = 0; i < call->npaths; i++)
-		if (tstat(t, call->paths[i], &en, e) == -1) {
-			err_ctx(e, "%s", str_q(call->paths[i]));
-			goto out;
-		}
-	ret = call->npaths == 0 ? whole(&r, e) : fill(&r, e);
-	if (ret == 0 && syncfs(r.dirfd) == -1)
-		ret = err_sys(e, "sync %s", str_q(call->dir));
-out:
-	if (t != NULL)
-		t->ops->close(t);
-	close(r.dirfd);
-	return ret;
 }

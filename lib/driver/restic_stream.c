@@ -103,9 +103,9 @@ sclose(struct reader *r)
 static int
 start(struct stream *s, struct child **out, bool dumped, struct err *e)
 {
-	const char *const list[] = { "ls", "--recursive", "--", s->t->snap.id,
+	const char *const list[] = { "ls", "--recursive", "--", s->t->snap.ref,
 	    s->abs.p, NULL };
-	const char *const bytes[] = { "dump", "--", s->t->snap.id, s->abs.p,
+	const char *const bytes[] = { "dump", "--", s->t->snap.ref, s->abs.p,
 	    NULL };
 	struct restic_run run = { .flags = RESTIC_READS,
 	    .args = dumped ? bytes : list };

@@ -112,6 +112,8 @@ resticd_tags(const struct record *rec, const struct resticd_snap *snap,
 		return -1;
 	if (snap == NULL)
 		return 0;
+	if (resticd_tag(t, e, "cala.rev=%" PRIu64, snap->rev + 1) == -1)
+		return -1;
 	if (snap->run[0] != '\0' && resticd_tag(t, e, "cala.run=%s",
 	    snap->run) == -1)
 		return -1;
@@ -177,6 +179,9 @@ ours(struct record *rec, struct resticd_snap *snap, const char *key,
 		snprintf(snap->run, sizeof(snap->run), "%s", value);
 		return 0;
 	}
+	if (strcmp(key, "rev") == 0)
+		return number(value, &snap->rev) == -1 ||
+		    snap->rev == UINT64_MAX ? (snap->rev = 0, 1) : 0;
 	if (strcmp(key, "size") == 0)
 		return (rec->has_size = number(value, &rec->size) == 0) ?
 		    0 : 1;
@@ -258,6 +263,7 @@ resticd_retag(struct driver_call *call, const char *id,
     const struct resticd_tags *t, uint64_t wait, struct err *e)
 {
 	const char *args[2 * RESTICD_TAGS + 8];
+	char ref[RESTICD_REF + 1];
 	struct restic_run run = { .flags = RESTIC_WAITS | RESTIC_PLAIN,
 	    .args = args, .wait = wait };
 	static const struct buf nothing;
@@ -270,8 +276,9 @@ resticd_retag(struct driver_call *call, const char *id,
 		args[n++] = "--set";
 		args[n++] = t->v[i];
 	}
+	snprintf(ref, sizeof(ref), "%s", id);
 	args[n++] = "--";
-	args[n++] = id;
+	args[n++] = ref;
 	args[n] = NULL;
 	if (resticd_open(call, &r, e) == -1)
 		return -1;

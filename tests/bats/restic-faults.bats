@@ -326,3 +326,103 @@ fails() {
 		[ "$status" -eq 14 ] || [ "$path" = /x ]
 	done
 }
+
+@test "killed before it could say that it is partial: never listed as whole" {
+	stand_in <<-END
+	backup() {
+		grep -o 'cala.run=[0-9a-f]*' <<<"\$*" >$PWD/run.new
+		mv $PWD/run.new $PWD/run
+		echo '{"message_type":"error","error":{"message":"x: permission denied"},"during":"archival","item":"/t/x"}' >&2
+		echo '{"message_type":"summary","snapshot_id":"$ID","backup_end":"2026-01-01T00:00:00Z"}'
+		exit 3
+	}
+	snapshots() {
+		[ -f $PWD/run ] || { echo '[]'; return; }
+		printf '[{"id":"%s","time":"2026-01-01T00:00:00Z","paths":["/t"],"tags":["%s","cala.v=1","%s"%s]}]\n' \
+			$ID $U "\$(cat $PWD/run)" "\$(cat $PWD/more)"
+	}
+	forget() { : >$PWD/forgotten; }
+	tag() {
+		[ ! -f $PWD/kill ] || { rm $PWD/kill; kill -KILL \$PPID; sleep 600; }
+		grep -oE 'cala.warnings=[0-9]+|cala.rev=[0-9]+' <<<"\$*" >$PWD/tagged
+		sed 's/.*/,"&"/' $PWD/tagged >$PWD/more
+		echo 'modified tags on 1 snapshots'
+	}
+	END
+	touch kill more
+	run put
+	[ "$status" -eq 137 ]
+	[ ! -e kill ]
+	cala-restic list -c c | jq -e '.complete == false and
+		.warnings_count == 1 and (.warnings[0] | test("interrupted"))'
+	# In what is remembered of the listing, too.
+	cala-restic list -c c | jq -e '.complete == false'
+	cala-restic gc -c c --dry-run | grep 'would mark'
+	[ ! -e tagged ]
+	# The next one writes it down: then every machine knows.
+	cala-restic gc -c c | grep "marking snapshot 01234567 of backup $U"
+	grep -x cala.warnings=1 tagged
+	run ! compgen -G 'cache/cala-open-*'
+	cala-restic list -c c | jq -e '.complete == false and
+		.warnings_count == 1'
+	rm tagged
+	cala-restic gc -c c
+	[ ! -e tagged ]
+}
+
+@test "a put marks what a killed one has left, but not what still runs" {
+	stand_in <<-END
+	backup() {
+		grep -o 'cala.run=[0-9a-f]*' <<<"\$*" >$PWD/run.new
+		[ -f $PWD/run ] || mv $PWD/run.new $PWD/run
+		[ ! -f $PWD/hang ] || { rm $PWD/hang; trap '' INT; sleep 600; }
+		echo '{"message_type":"summary","snapshot_id":"$ID","backup_end":"2026-01-01T00:00:00Z"}'
+	}
+	snapshots() {
+		[ -f $PWD/run ] || { echo '[]'; return; }
+		printf '[{"id":"%s","time":"2026-01-01T00:00:00Z","paths":["/t"],"tags":["%s","cala.v=1","%s"]}]\n' \
+			$ID $U "\$(head -n 1 $PWD/run)"
+	}
+	tag() { echo "\$@" >$PWD/tagged; echo 'modified tags on 1 snapshots'; }
+	END
+	touch hang
+	put >out 2>err 3>&- &
+	pids=$!
+	until [ -e run ]; do kill -0 $pids; sleep 0.05; done
+	cala-restic list -c c | jq -e '.complete == false'
+	cala-restic put t -c c -s $S
+	[ ! -e tagged ]
+	inner=$(pgrep -P "$(pgrep -P $pids)")
+	kill -KILL $pids
+	wait $pids || true
+	# Its restic may yet store something: it is waited for.
+	cala-restic put t -c c -s $S
+	[ ! -e tagged ]
+	kill "$inner"
+	gone "$inner"
+	pids=
+	n=0
+	until cala-restic put t -c c -s $S && [ -e tagged ]; do
+		n=$((n + 1))
+		[ $n -lt 100 ]
+	done
+	grep -q cala.warnings=1 tagged
+	run ! compgen -G 'cache/cala-open-*'
+}
+
+@test "a whole backup leaves no note, nor does one that never began" {
+	stand_in <<-END
+	backup() {
+		compgen -G '$PWD/cache/cala-open-*' >$PWD/notes
+		echo '{"message_type":"summary","snapshot_id":"$ID","backup_end":"2026-01-01T00:00:00Z"}'
+	}
+	END
+	put | jq -e .complete
+	[ "$(wc -l <notes)" -eq 1 ]
+	run ! compgen -G 'cache/cala-open-*'
+	echo '[a' >rules
+	chmod 000 rules
+	run cala-restic put t -c c -s $S --exclude-from "$PWD/none"
+	[ "$status" -eq 10 ]
+	run ! compgen -G 'cache/cala-open-*'
+}

@@ -322,7 +322,72 @@ print("\n".join(sorted(repr(n) for n in names)))' >got
 	: >log
 	d ls -b $U >/dev/null
 	[ "$(wc -l <log)" -le 2 ]
+	# What is known by now takes no more than restic alone.
+	mkdir o1 o2
+	for cmd in "cat -b $U f" "restore o2 -b $U" "put t -s $S"; do
+		[[ $cmd != restore* ]] || d restore o1 -b $U
+		: >log
+		# shellcheck disable=SC2086
+		d $cmd >/dev/null
+		[ "$(wc -l <log)" -eq 1 ]
+	done
+	diff -r o1 o2
+	cmp t/f o2/f
 	! grep -q prune log
+}
+
+# elsewhere COMMAND...: cala-restic with another cache, as on another machine
+elsewhere() {
+	local here=$CALA_CONFIG
+	sed 's,^cache-directory = .*,cache-directory = '"$PWD/cache-there," \
+		"$here" >there.conf
+	chmod 600 there.conf
+	CALA_CONFIG=$PWD/there.conf d "$@"
+}
+
+@test "what is remembered is never what the repository would deny" {
+	for which in new old; do
+		restic_which $which
+		restic_repo
+		rm -rf t o?
+		mkdir t o1 o2 o3 o4
+		echo one >t/f
+		: >t/empty
+		d put t -s $S --uuid $U
+		d put t -s $S --uuid $U2
+		for f in f empty; do
+			d cat -b $U $f
+			d cat -b $U2 $f
+		done >/dev/null
+		d restore o1 -b $U
+		d ls -b $U >/dev/null
+		# Its id is another now.
+		elsewhere set -b $U --name there
+		[ "$(d cat -b $U f)" = one ]
+		elsewhere set -b $U --name again
+		d restore o2 -b $U
+		diff -r t o2
+		elsewhere set -b $U --name third
+		[ "$(d ls -b $U | wc -l)" -eq 2 ]
+		elsewhere set -b $U --name fourth
+		d cat -b $U empty
+		elsewhere rm -b $U
+		elsewhere rm -b $U2
+		for cmd in "cat -b $U2 f" "cat -b $U2 empty" "ls -b $U2" \
+			"restore o3 -b $U" "restore o4 f -b $U" \
+			"get -b $U" "cat -b $U f"; do
+			# Each from what was remembered before.
+			cp cache/cala-* kept/ 2>/dev/null || {
+				mkdir kept
+				cp cache/cala-* kept/
+			}
+			# shellcheck disable=SC2086
+			echo "$which: $cmd"; fails 10 d $cmd
+			cp kept/* cache/
+		done
+		rm -r kept cache
+		[ -z "$(ls -A o3 o4 | grep -v :)" ]
+	done
 }
 
 @test "the lock of somebody who lives is waited for, that of the dead removed" {
@@ -385,10 +450,22 @@ print("\n".join(sorted(repr(n) for n in names)))' >got
 	d set -b $U --name new
 	cp -n kept/* "$REPO/snapshots/"
 	[ "$(r snapshots --json | jq length)" -eq 2 ]
+	[ "$(d list | jq -r .name)" = new ]
 	[ "$(d set -b $U --group g | jq -r .name)" = new ]
 	d gc
 	[ "$(r snapshots --json | jq length)" -eq 1 ]
 	[ "$(d list | jq -r '.name + .group')" = newg ]
+	# And the next change: what it was at first is all that restic keeps.
+	rm -r kept
+	cp -r "$REPO/snapshots" kept
+	d set -b $U --name newest
+	cp -n kept/* "$REPO/snapshots/"
+	[ "$(r snapshots --json | jq length)" -eq 2 ]
+	[ "$(d list | jq -r .name)" = newest ]
+	d set -b $U --lock | jq -e '.name == "newest" and .locked'
+	d gc
+	[ "$(r snapshots --json | jq length)" -eq 1 ]
+	[ "$(d list | jq -r '.name')" = newest ]
 }
 
 @test "gc gives space back, and --dry-run does not" {
