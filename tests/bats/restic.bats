@@ -132,9 +132,9 @@ root() {
 	sample snap
 	mkdir -p "$V"
 	echo live >"$V/live"
-	cat /proc/self/mountinfo >before
 	d put snap -s $S --uuid $U --as "$V"
-	diff before /proc/self/mountinfo
+	# Others on this machine mount and unmount in the meantime.
+	run ! grep -F "$BATS_TEST_TMPDIR" /proc/self/mountinfo
 	[ "$(ls -A "$V")" = live ]
 	r snapshots --json | jq -e --arg v "$V" '.[0].paths == [$v]'
 	mkdir out
