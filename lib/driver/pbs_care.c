@@ -405,8 +405,16 @@ inspect(struct driver_call *call, struct pbs_session *s,
     const struct record *rec, struct err *e)
 {
 	const struct pbs_manifest *m = pbs_session_manifest(s);
+	bool all = call->read_data && call->percent == 100;
+	unsigned char print[PBS_DIGEST];
 	struct pbs_archive a;
 
+	if (!m->has_sign && !rec->foreign &&
+	    pbs_manifest_print(m, print) != 0) {
+		err_set(e, CALA_INTEGRITY, "it was made with a key, and its "
+		    "signature is gone");
+		return stored_failed(call, "the manifest", e);
+	}
 	driver_say(call, pbs_session_signed(s) ? "ok: the manifest is signed by "
 	    "our key" : m->has_sign ? "note: the manifest's signature was not "
 	    "looked at: no key" : "ok: the manifest is the snapshot's own");
@@ -419,10 +427,14 @@ inspect(struct driver_call *call, struct pbs_session *s,
 		return stored_failed(call, "find the archive", e);
 	if (same_sum(call, &a, rec, e) == -1)
 		return -1;
-	if (call->read_data && call->percent == 100)
-		return everything(call, s, &a, rec, e);
-	if (a.kind != PBS_IS_RAW && top(call, e) == -1)
+	if (all && everything(call, s, &a, rec, e) == -1)
 		return -1;
+	/* By its tables; a tar has none, and was read to its end. */
+	if (a.kind != PBS_IS_RAW && (a.kind != PBS_IS_TAR || !all) &&
+	    top(call, e) == -1)
+		return -1;
+	if (all)
+		return 0;
 	if (call->read_data)
 		return some_chunks(call, s, e);
 	driver_say(call, "note: contents were not read (--read-data does)");

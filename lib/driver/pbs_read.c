@@ -402,7 +402,7 @@ pbsdisk_restore(struct driver_call *call, struct err *e)
 	writer_free(w);
 	reader_close(in);
 	close(dirfd);
-	return ret;
+	return ret == -1 ? damaged(e) : 0;
 }
 
 /* ---- the archive itself ---- */

@@ -306,6 +306,10 @@ manifest(struct pbs_session *s, struct err *e)
 		goto out;
 	}
 	s->is_signed = r == 0;
+	/* Every client signs what it encrypts. */
+	if (crypt != NULL && !s->m.has_sign)
+		log_warn(s->call->log, "%s: its manifest is not signed by the "
+		    "key: what belongs to it only the server says", s->name);
 	ret = 0;
 out:
 	pbs_coder_free(k);

@@ -26,7 +26,12 @@ read_manifest(struct pbs_before *b, struct err *e)
 	    pbs_blob_open(k, blob.p, blob.len, &text, e) == -1 ||
 	    pbs_manifest_parse(&b->m, text.p, text.len, e) == -1)
 		goto out;
-	ret = pbs_manifest_check(&b->m, b->crypt, e) == -1 ? -1 : 0;
+	ret = pbs_manifest_check(&b->m, b->crypt, e);
+	/* With a key whatever is not signed may be anybody's. */
+	if (ret == 1 && b->crypt != NULL)
+		ret = err_set(e, CALA_INTEGRITY, "it is not signed by the "
+		    "key");
+	ret = ret == -1 ? -1 : 0;
 	/* Plain chunks never have the digests of encrypted ones. */
 	if (ret == 0 && b->crypt != NULL &&
 	    pbs_manifest_print(&b->m, print) != 1)

@@ -218,3 +218,192 @@ chunks() {
 	run d verify -b $U --read-data
 	[ "$status" -eq 20 ]
 }
+
+# forged OUT: archives whose names, links or tables lead elsewhere
+forged() {
+	mkdir -p "$1"
+	pbs_python "$1" <<-'END'
+	import os, stat, struct, sys
+	import pxar, pxarw
+	D, F, L = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644, stat.S_IFLNK | 0o777
+	evil = b"evil"
+
+	def node(name, mode, data=b"", target=b"", kids=()):
+	    n = pxarw.Node(name, mode)
+	    n.data, n.target, n.children = data, target, list(kids)
+	    return n
+
+	def save(name, *kids, change=lambda b: None):
+	    b = bytearray(pxarw.Encoder().archive(node(b"", D, kids=kids))[0])
+	    change(b)
+	    with open(os.path.join(sys.argv[1], name), "wb") as f:
+	        f.write(b)
+
+	def directory(name):
+	    return node(name, D, kids=[node(evil, F, evil)])
+
+	save("14 up", node(b"../evil", F, evil))
+	save("14 dots", directory(b".."))
+	save("14 slash", node(b"a", D), node(b"a/evil", F, evil))
+	save("14 root", node(b"/tmp/evil", F, evil))
+	save("14 huge", node(b"a", F, evil), change=lambda b: b.__setitem__(
+	    slice(b.index(evil) - 8, b.index(evil)), struct.pack("<Q", 1 << 62)))
+	# A link to a place outside, then a directory of that name.
+	save("0 through", node(b"d", L, target=b".."), directory(b"d"))
+	# The files are all there; the root's table is of something else.
+	save("0 table", directory(b"d"), change=lambda b: b.__setitem__(
+	    slice(-16, None), bytes(16)))
+	END
+}
+
+@test "archives whose names and tables lead elsewhere: nothing outside, never ok" {
+	mkdir -p in/side
+	forged arch
+	n=0
+	for f in arch/*; do
+		n=$((n + 1))
+		pbs_client backup calagopus-$S $((T + n)) "root.pxar.didx=$f"
+		u=$(d list | jq -r "select(.created | fromdate == $((T + n))).uuid")
+		want=${f#arch/} want=${want% *}
+		rm -rf in/side/*
+		mkdir in/side/r
+		run --separate-stderr d restore "$PWD/in/side/r" -b "$u"
+		echo "$f: restore $status, $stderr"
+		[ "$status" -eq "$want" ]
+		run bash -c "cala-pbs get -q -c c -b $u |
+			cala-unpack -q --to '$PWD/in/side/u'"
+		[ "$want" -eq 0 ] || [ "$status" -ne 0 ]
+		[ -z "$(find . -name evil -not -path './in/side/[ru]/*')" ]
+		[ ! -e /tmp/evil ]
+		[[ $f == *through ]] && continue
+		run --separate-stderr d verify -b "$u" --read-data
+		echo "$output"
+		[ "$status" -eq 14 ]
+	done
+}
+
+# rewrite TIME: a program on stdin changes m, the manifest, and may change files
+# by put(NAME, BLOB); key is that of $PBS_KEY
+rewrite() {
+	{
+		cat <<-'END'
+		import json, hashlib, os, sys
+		import formats
+		here = sys.argv[1]
+		key = None
+		if os.environ.get("PBS_KEY"):
+		    key = formats.key_load(open(os.environ["PBS_KEY"]).read())
+
+		def write(path, blob):
+		    with open(path, "wb") as f:
+		        f.write(blob)
+
+		def put(name, blob):
+		    write(os.path.join(here, name), blob)
+		    for f in m["files"]:
+		        if f["filename"] == name:
+		            f["size"] = len(blob)
+		            f["csum"] = hashlib.sha256(blob).hexdigest()
+
+		at = os.path.join(here, "index.json.blob")
+		m = json.loads(formats.blob_decode(open(at, "rb").read()))
+		END
+		cat
+		echo 'write(at, formats.blob_encode(json.dumps(m).encode()))'
+	} | pbs_python "$(folder "$1")"
+}
+
+@test "encrypted: what anybody could have written is not taken for ours" {
+	cala-pbs key create -q --kdf none key
+	export PBS_KEY=$PWD/key
+	pbs_conf "$PWD/cala.conf" "encryption-key-file = $PWD/key"
+	some
+	put $U $T --name true t
+	d list | jq -e '.name == "true" and .files == 3'
+	# Without the signature it is damaged for verify, and said by all others.
+	rewrite $T <<<'m["signature"] = None'
+	run --separate-stderr d verify -b $U
+	echo "$output"
+	[ "$status" -eq 14 ]
+	[[ $output == *'signature is gone'* ]]
+	run --separate-stderr d cat -b $U server.properties
+	[ "$status" -eq 3 ]
+	[ "$output" = motd=hello ]
+	[[ $stderr == *'not signed'* ]]
+	# Nor is it built upon.
+	run --separate-stderr put $U2 $((T + 1)) -v t
+	[ "$status" -eq 0 ]
+	[[ $stderr == *'not signed'* ]]
+	d verify -b $U2 --read-data
+	# A plain record in the place of the encrypted one.
+	d list | jq -c "select(.uuid == \"$U2\") | .files = 7 | .warnings =
+		[\"forged\"]" >forged
+	rewrite $((T + 1)) <<-END
+	m["signature"] = None
+	put("cala.json.blob", formats.blob_encode(open("forged", "rb").read()))
+	END
+	d list | jq -e "select(.uuid == \"$U2\") | .files == 3 and
+		.warnings == []"
+	run d verify -b $U2
+	[ "$status" -eq 14 ]
+}
+
+@test "encrypted where nothing is, or not where all is: damage, not a missing key" {
+	some
+	put $U $T t
+	# Every chunk, sealed by some key.
+	pbs_python "$PBS_DIR/$PBS_STORE/.chunks" <<-'END'
+	import os, sys
+	import formats
+	for here, _, names in os.walk(sys.argv[1]):
+	    for name in names:
+	        p = os.path.join(here, name)
+	        with open(p, "rb") as f:
+	            data = formats.blob_decode(f.read())
+	        with open(p, "wb") as f:
+	            f.write(formats.blob_encode(data,
+	                key=formats.Key(bytes(32))))
+	END
+	for pct in '' =10; do
+		run d verify -b $U --read-data$pct
+		echo "$output"
+		[ "$status" -eq 14 ]
+	done
+	run d cat -b $U world/level.dat
+	[ "$status" -eq 14 ]
+	mkdir r
+	run d restore "$PWD/r" -b $U
+	[ "$status" -eq 14 ]
+	[ -z "$(find r -type f)" ]
+}
+
+@test "killed at any request: nothing that is listed is not whole" {
+	mkdir t
+	head -c 6000000 /dev/urandom >t/big
+	n=0
+	for op in 'upgrade backup' 'GET previous_backup_time' \
+	    'POST dynamic_index' 'POST dynamic_chunk' 'PUT dynamic_index' \
+	    'POST dynamic_close' 'POST blob' 'POST finish'; do
+		n=$((n + 1))
+		had=$(pbs_count "op=$op")
+		pbs_fault stall "op=$op" when=done seconds=60
+		cala-pbs put -q -c c -s $S --uuid "${U%?}$n" t >out 2>err 3>&- &
+		pid=$!
+		until [ "$(pbs_do used | tail -n 1)" = 1 ]; do
+			kill -0 $pid
+			sleep 0.05
+		done
+		kill -KILL $pid
+		wait $pid || :
+		pbs_do clear
+		[ ! -s out ]
+		until [ -z "$(pbs_do locks)" ]; do sleep 0.05; done
+		echo "$op ($had before): $(pbs_snapshots)"
+		for u in $(d list | jq -r .uuid); do
+			[ "$op" = 'POST finish' ]
+			d verify -b "$u" --read-data
+		done
+	done
+	put $U2 $(($(date +%s) + 10)) t
+	PBS_ODD=may pbs_sound
+}
