@@ -11,7 +11,10 @@
 #include "base/file.h"
 #include "base/str.h"
 
-enum { BLOCK = 4096 };
+enum {
+	BLOCK = 4096,
+	WRITE_BACK = 8 << 20    /* bytes of a file that the disk may begin with */
+};
 
 int
 x_place(struct extract *x, int dir, const char *tmp, const char *name,
@@ -158,19 +161,37 @@ x_drop(struct file *f)
 		file_end(f);
 }
 
+/*
+ * n more bytes of the file are there.  The disk begins while others are on their
+ * way, so that the sync at the end does not find all of them still to be written;
+ * an error of its shows there.
+ */
+static void
+file_write_back(struct file *f, size_t n)
+{
+	uint64_t all = atomic_fetch_add(&f->written, n) + n;
+
+	if (all == f->size || all / WRITE_BACK != (all - n) / WRITE_BACK)
+		(void)sync_file_range(f->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 static void
 run_chunk(struct slot *s)
 {
 	struct file *f = s->file[0];
 	struct err e = ERR_INIT;
 
-	if (!f->failed && !f->x->stop &&
-	    file_fill(f, s->buf, s->len, s->off) == -1) {
+	if (f->failed || f->x->stop)
+		goto out;
+	if (file_fill(f, s->buf, s->len, s->off) == -1) {
 		err_sys(&e, "%s", str_q(f->path));
 		/* Two jobs may fail: say it once. */
 		if (!atomic_exchange(&f->failed, true))
 			x_trouble(f->x, &e);
+		goto out;
 	}
+	file_write_back(f, s->len);
+out:
 	x_drop(f);
 }
 
