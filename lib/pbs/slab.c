@@ -1,13 +1,16 @@
 #include "pbs/slab.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
 #include "base/err.h"
 #include "pbs/blob.h"
 
-enum { WARM = 8 << 20 };        /* bytes that slabs that rest may hold */
+enum {
+	PAGE = 4096,
+	WARM = 20 << 20,        /* bytes that slabs that rest may hold */
+	LOOSE = 1 << 20         /* that one in use may hold in vain */
+};
 
 void
 slabs_init(struct slabs *s)
@@ -45,26 +48,50 @@ slab_new(struct err *e)
 	return b;
 }
 
+/* Keep the first n bytes: a multiple of pages, or all. */
+static void
+cool(struct slab *b, size_t n)
+{
+	if (n == b->used)
+		return;
+	madvise(b->p + n, b->used - n, MADV_DONTNEED);
+	b->used = n;
+}
+
 void
 slab_give(struct slabs *s, struct slab *b)
 {
-	bool cool;
+	size_t keep, room;
 
 	if (b == NULL)
 		return;
 	pthread_mutex_lock(&s->mu);
-	cool = b->used > WARM - s->warm;
-	if (!cool)
-		s->warm += b->used;
+	room = (WARM - s->warm) & ~((size_t)PAGE - 1);
+	keep = b->used < room ? b->used : room;
+	s->warm += keep;
 	pthread_mutex_unlock(&s->mu);
-	if (cool) {
-		madvise(b->p, b->used, MADV_DONTNEED);
-		b->used = 0;
-	}
+	cool(b, keep);
 	pthread_mutex_lock(&s->mu);
 	b->next = s->spare;
 	s->spare = b;
 	pthread_mutex_unlock(&s->mu);
+}
+
+void
+slab_used(struct slab *b, size_t n)
+{
+	if (b->used < n)
+		b->used = n;
+}
+
+void
+slab_fit(struct slab *b, size_t n)
+{
+	size_t keep = (n + PAGE - 1) & ~((size_t)PAGE - 1);
+
+	slab_used(b, n);
+	if (b->used > keep + LOOSE)
+		cool(b, keep);
 }
 
 struct slab *

@@ -14,7 +14,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/bytes.h"
 #include "base/err.h"
@@ -41,7 +40,6 @@ enum {
 	JOBS_MAX = 64
 };
 
-
 struct pbs_upload {
 	struct pbs_upload_how how;
 	struct pool *pool;
@@ -67,8 +65,7 @@ struct piece {
 	size_t n;
 	unsigned char digest[PBS_DIGEST];
 	struct pbs_blob blob;
-	void *zipped;           /* its body, mapped, or NULL: it is in raw */
-	size_t nzipped;         /* bytes of the mapping */
+	struct slab *zipped;    /* the blob's body; NULL: it is in raw */
 	bool has_job, known, claimed, sent, ended;
 	struct piece *same;     /* sends it for us */
 	struct pbs_chunk out;
@@ -193,46 +190,41 @@ claim(struct piece *p)
 	return ret;
 }
 
-/* How much is left of n mapped bytes when only the first used are needed. */
-static size_t
-trim(void *p, size_t n, size_t used)
+/* The blob is made: what is in memory for it is what counts from now on. */
+static void
+swap(struct piece *p, struct slab *body)
 {
-	size_t page = 4096, keep = (used + page - 1) & ~(page - 1);
+	struct pbs_upload *u = p->s->u;
 
-	if (keep < n && munmap((char *)p + keep, n - keep) == 0)
-		return keep;
-	return n;
+	slab_fit(body, p->blob.nbody);
+	hold(u, body->used, p->raw->used);
+	slab_give(&u->slabs, p->raw);
+	p->raw = NULL;
+	p->zipped = body;
 }
 
 static int
 encode(struct piece *p, struct pbs_coder *k)
 {
 	struct pbs_upload *u = p->s->u;
-	void *spare = NULL;
+	struct slab *spare = NULL;
+	int ret;
 
 	/* Where nothing is gained, nothing is copied either. */
-	if (probe_left(p->raw->p, p->n) < GAIN) {
-		spare = mmap(NULL, p->n, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (spare == MAP_FAILED)
-			return err_oom(&p->e);
-	}
-	if (pbs_blob_pack(k, p->raw->p, p->n, spare, &p->blob, &p->e) == -1) {
-		if (spare != NULL)
-			munmap(spare, p->n);
+	if (probe_left(p->raw->p, p->n) < GAIN &&
+	    (spare = slab_take(&u->slabs, &p->e)) == NULL)
 		return -1;
-	}
-	if (p->blob.body != spare) {
-		if (spare != NULL)
-			munmap(spare, p->n);
+	ret = pbs_blob_pack(k, p->raw->p, p->n, spare != NULL ? spare->p :
+	    NULL, &p->blob, &p->e);
+	if (spare == NULL)
+		return ret;
+	if (ret == 0 && p->blob.body == spare->p) {
+		swap(p, spare);
 		return 0;
 	}
-	p->zipped = spare;
-	p->nzipped = trim(spare, p->n, p->blob.nbody);
-	slab_give(&u->slabs, p->raw);
-	p->raw = NULL;
-	hold(u, p->nzipped, p->n);
-	return 0;
+	slab_used(spare, p->n);
+	slab_give(&u->slabs, spare);
+	return ret;
 }
 
 static int
@@ -247,9 +239,9 @@ work(struct piece *p, struct pbs_coder *coder)
 	p->claimed = k == 0;
 	if (k == 1) {
 		p->known = true;
+		hold(u, 0, p->raw->used);
 		slab_give(&u->slabs, p->raw);
 		p->raw = NULL;
-		hold(u, 0, p->n);
 		return 0;
 	}
 	if (encode(p, coder) == -1)
@@ -294,14 +286,14 @@ static void
 piece_bare(struct pbs_upload *u, struct piece *p)
 {
 	if (p->zipped != NULL) {
-		munmap(p->zipped, p->nzipped);
+		hold(u, 0, p->zipped->used);
+		slab_give(&u->slabs, p->zipped);
 		p->zipped = NULL;
-		hold(u, 0, p->nzipped);
 	}
 	if (p->raw != NULL) {
+		hold(u, 0, p->raw->used);
 		slab_give(&u->slabs, p->raw);
 		p->raw = NULL;
-		hold(u, 0, p->n);
 	}
 }
 
@@ -501,8 +493,7 @@ ship(struct stream *s, size_t n, struct err *e)
 	}
 	if (rest != NULL) {
 		memcpy(rest->p, s->cur->p + n, s->fill - n);
-		if (rest->used < s->fill - n)
-			rest->used = s->fill - n;
+		slab_used(rest, s->fill - n);
 	}
 	p->raw = s->cur;
 	p->n = n;
@@ -513,7 +504,8 @@ ship(struct stream *s, size_t n, struct err *e)
 	s->fill -= n;
 	s->seen = 0;
 	memset(&s->state, 0, sizeof(s->state));
-	hold(u, n, 0);
+	slab_fit(p->raw, n);
+	hold(u, p->raw->used, 0);
 	enqueue(s, p);
 	pool_submit(u->pool, &p->job);
 	return 0;
@@ -595,8 +587,7 @@ stream_used(struct sink *sink, size_t n, struct err *e)
 	struct stream *s = (struct stream *)sink;
 
 	s->fill += n;
-	if (s->cur->used < s->fill)
-		s->cur->used = s->fill;
+	slab_used(s->cur, s->fill);
 	return s->fill - s->seen >= STEP || s->fill == most(s) ?
 	    cut(s, false, e) : 0;
 }
