@@ -39,6 +39,8 @@ static const struct { const char *text; int code; } classes[] = {
 	{ "snapshot not found", CALA_NOTFOUND },
 	{ "policy not found", CALA_NOTFOUND },
 	{ "entry not found", CALA_NOTFOUND },
+	{ "is not a directory object", CALA_NOTFOUND },
+	{ "error parsing root object ID", CALA_NOTFOUND },
 	{ "object not found", CALA_INTEGRITY },
 	{ "content not found", CALA_INTEGRITY },
 	{ "BLOB not found", CALA_INTEGRITY },

@@ -148,11 +148,39 @@ keep_dir(void *ctx, size_t i, const char *p, size_t n, struct err *e)
 	return kopia_dir(p, n, t->dir_path, &t->dir, e);
 }
 
+/*
+ * The directory at ROOT/path.  Kopia prints whatever is there, and a file could
+ * be written to look like a directory, with objects of other backups in it; only
+ * `ls` insists on one.
+ */
+static int
+fetch_dir(struct ktree *t, const char *where, struct err *e)
+{
+	const char *const args[] = { "ls", where, NULL };
+	struct kopia_cmd cmd = { .what = "ls", .args = args,
+	    .in = PROC_NULL };
+	struct err own = ERR_INIT;
+	struct kopia_run ls;
+	int ret = kopia_start(&ls, t->k, &cmd, e);
+
+	if (ret == 0)
+		ret = kopia_fetch(t->k, &where, 1, DIR_MAX, 1, keep_dir, t,
+		    e);
+	/* That it is no directory says more than how it does not look so. */
+	if ((ret == 0 || e->code == CALA_INTEGRITY) &&
+	    child_finish(ls.child, &own) == -1) {
+		*e = own;
+		ret = -1;
+	}
+	kopia_end(&ls);
+	return ret;
+}
+
 /* Make the directory path (of that id; NULL: to be found) t->dir. */
 static int
 load(struct ktree *t, const char *path, const char *oid, struct err *e)
 {
-	char *where = NULL, *own = strdup(path);
+	char *where, *own = strdup(path);
 	int ret;
 
 	if (own == NULL)
@@ -166,14 +194,16 @@ load(struct ktree *t, const char *path, const char *oid, struct err *e)
 	t->dir_path = own;
 	if (oid == NULL && *path == '\0')
 		oid = t->root;
-	if (oid == NULL) {
-		if ((where = str_join(t->root, path)) == NULL)
-			return err_oom(e);
-		oid = where;
+	if (oid != NULL) {
+		ret = kopia_fetch(t->k, &oid, 1, DIR_MAX, 1, keep_dir, t, e);
+	} else if ((where = str_join(t->root, path)) == NULL) {
+		ret = err_oom(e);
+	} else {
+		ret = fetch_dir(t, where, e);
+		free(where);
 	}
-	ret = kopia_fetch(t->k, &oid, 1, DIR_MAX, 1, keep_dir, t, e);
-	free(where);
 	if (ret == -1) {
+		kopia_dir_fini(&t->dir);
 		free(t->dir_path);
 		t->dir_path = NULL;
 	}

@@ -517,6 +517,24 @@ stand_in() {
 	[ "$(stat -c '%y' part/world/two)" = "$(stat -c '%y' v/world/two)" ]
 }
 
+@test "a file that looks like a folder of Kopia's is none" {
+	echo secret >v/world/secret
+	put --uuid $U
+	oid=$(kopia_as calagopus@node1 show "$(d list |
+		jq -r .checksum.value)/world" |
+		jq -r '.entries[] | select(.name == "secret") | .obj')
+	mkdir -p w/a
+	jq -nc --arg o "$oid" '{stream: "kopia:directory", entries: [{name: "x",
+		type: "f", mode: "0644", size: 7, obj: $o}]}' >w/a/fake
+	d put "$PWD/w" -s $S --uuid $U2
+	for n in 1 2; do
+		says 10 "a/fake/x" d cat -b $U2 a/fake/x
+		says 10 "a/fake/x" d get -b $U2 a/fake/x
+		says 10 "a/fake" d ls -b $U2 a/fake/x
+		: >"$(echo "$state"/*.cala.seen)"
+	done
+}
+
 @test "get says once what Kopia's stream can't carry; modes survive it" {
 	chmod 6755 v/one
 	chmod 1777 v/world
