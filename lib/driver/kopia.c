@@ -24,6 +24,7 @@ struct session {
 	struct kopia *k;
 	struct kopia_how how;
 	struct secret password;
+	struct kopia_found found;       /* of call->backup */
 };
 
 int
@@ -69,6 +70,7 @@ kopia_done(struct driver_call *call)
 
 	if (s == NULL)
 		return;
+	kopia_found_fini(&s->found);
 	kopia_close(s->k);
 	secret_free(&s->password);
 	free(s);
@@ -135,11 +137,26 @@ kopia_find(struct driver_call *call, struct kopia *k, const char *uuid,
 {
 	(void)call;
 	memset(f, 0, sizeof(*f));
-	if (kopia_list(k, uuid, collect, f, e) == 0 && f->snap.json != NULL)
+	if (kopia_list(k, uuid, collect, f, e) == 0 && f->snap.json != NULL) {
+		kopia_remember(k, &f->snap);
 		return 0;
+	}
 	kopia_found_fini(f);
 	return e->code != 0 ? -1 : err_set(e, CALA_NOTFOUND, "no backup %s",
 	    uuid);
+}
+
+int
+kopia_find_again(struct driver_call *call, struct kopia *k,
+    struct kopia_found *f, struct err *e)
+{
+	struct session *s = call->own;
+
+	if (s->found.snap.json == NULL)
+		return kopia_find(call, k, call->backup, f, e);
+	*f = s->found;
+	memset(&s->found, 0, sizeof(s->found));
+	return 0;
 }
 
 /* ---- list and find ---- */
@@ -202,19 +219,23 @@ list(struct driver_call *call, record_fn *fn, void *arg, struct err *e)
 	return ret;
 }
 
+/* What is changed or deleted is looked up once more, when that is done. */
 static int
 find(struct driver_call *call, struct record *rec, struct err *e)
 {
-	struct kopia_found f;
+	bool all = strcmp(call->verb, "restore") == 0 && call->npaths == 0;
 	struct kopia *k;
-	int ret;
+	struct session *s;
 
-	if (kopia_use(call, &k, e) == -1 ||
-	    kopia_find(call, k, call->backup, &f, e) == -1)
+	if (kopia_use(call, &k, e) == -1)
 		return -1;
-	ret = kopia_get_record(call, &f.snap, rec, e);
-	kopia_found_fini(&f);
-	return ret;
+	s = call->own;
+	/* A restore of all of it asks for it by its id. */
+	if (s->found.snap.json == NULL &&
+	    !(all && kopia_recall(k, call->backup, &s->found)) &&
+	    kopia_find(call, k, call->backup, &s->found, e) == -1)
+		return -1;
+	return kopia_get_record(call, &s->found.snap, rec, e);
 }
 
 /* ---- set ---- */

@@ -53,18 +53,34 @@ struct kopia_found {
 	size_t n;
 	char (*broken)[KOPIA_ID];       /* incomplete ones */
 	size_t nbroken;
+	bool recalled;                  /* not asked for: snap alone, and it may
+					 * be there no more */
 };
 
 /*
  * kopia_collect(f, snap, e): take one.  kopia_found_fini.
  * kopia_find(call, k, uuid, f, e): CALA_NOTFOUND when there is none that is
  * whole.
+ * kopia_find_again(call, k, f, e): what this run has already found of
+ * call->backup (recalled or not), else kopia_find.
  */
 int  kopia_collect(struct kopia_found *, const struct kopia_snap *,
     struct err *);
 void kopia_found_fini(struct kopia_found *);
 int  kopia_find(struct driver_call *, struct kopia *, const char *,
     struct kopia_found *, struct err *);
+int  kopia_find_again(struct driver_call *, struct kopia *,
+    struct kopia_found *, struct err *);
+
+/*
+ * kopia_memory.c: snapshots that were looked up before.
+ *
+ * kopia_remember(k, snap): one more; what can't be kept is not kept.
+ * kopia_recall(k, uuid, f): true with f->recalled, without asking the server:
+ * the snapshot may be gone, or have another id by now; false: not remembered.
+ */
+void kopia_remember(const struct kopia *, const struct kopia_snap *);
+bool kopia_recall(const struct kopia *, const char *, struct kopia_found *);
 
 /* kopia_put.c */
 int kopia_put_dir(struct driver_call *, struct err *);

@@ -240,7 +240,7 @@ kopia_verify(struct driver_call *call, struct record *rec, struct err *e)
 	int ret = -1;
 
 	if (kopia_use(call, &k, e) == -1 ||
-	    kopia_find(call, k, call->backup, &f, e) == -1)
+	    kopia_find_again(call, k, &f, e) == -1)
 		return stored_failed(call, "find", e);
 	driver_say(call, "ok: snapshot %s of %s", f.snap.id,
 	    str_q(f.snap.path));

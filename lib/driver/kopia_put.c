@@ -135,8 +135,8 @@ compressor(const struct driver_call *call)
 }
 
 /*
- * Two questions at once: is the UUID free, and what does the policy say?  What
- * an earlier run of this UUID left half done is deleted.
+ * Two questions at once: is the UUID free (one just made is), and what does the
+ * policy say?  What an earlier run of this UUID left half done is deleted.
  */
 static int
 ask(struct put *p, bool effective, json_t **policy, struct err *e)
@@ -148,9 +148,11 @@ ask(struct put *p, bool effective, json_t **policy, struct err *e)
 
 	memset(&f, 0, sizeof(f));
 	memset(&pol, 0, sizeof(pol));
-	if (kopia_list_start(&list, p->k, p->rec->uuid, e) == 0 &&
+	memset(&list, 0, sizeof(list));
+	if ((p->call->fresh || kopia_list_start(&list, p->k, p->rec->uuid,
+	    e) == 0) &&
 	    kopia_policy_start(&pol, p->k, p->source, effective, e) == 0 &&
-	    kopia_list_read(&list, collect, &f, e) == 0)
+	    (p->call->fresh || kopia_list_read(&list, collect, &f, e) == 0))
 		ret = kopia_policy_read(&pol, p->source, policy, e);
 	kopia_end(&list);
 	kopia_end(&pol);
@@ -483,6 +485,7 @@ finish(struct put *p, const struct kopia_snap *s, struct err *e)
 		return -1;
 	for (i = 0; kopia_error(s, i, &path, &text); i++)
 		log_warn(p->call->log, "%s: %s", str_q(path), str_q(text));
+	kopia_remember(p->k, s);
 	record_fini(rec);
 	*rec = got;
 	p->call->tally.files = rec->files;

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/stop.h"
 #include "base/str.h"
 #include "exec/child.h"
 #include "fs/fs.h"
@@ -22,8 +23,19 @@ kopia_open_tree(struct driver_call *call, struct tree **out, struct err *e)
 	struct kopia_found f;
 	struct kopia *k;
 
-	if (kopia_use(call, &k, e) == -1 ||
-	    kopia_find(call, k, call->backup, &f, e) == -1)
+	if (kopia_use(call, &k, e) == -1)
+		return -1;
+	*out = NULL;
+	if (strcmp(call->verb, "cat") == 0 &&
+	    kopia_recall(k, call->backup, &f)) {
+		*out = kopia_quick(k, &f.snap, call->paths[0], e);
+		kopia_found_fini(&f);
+		if (*out != NULL || stop_check(e) == -1)
+			return *out != NULL ? 0 : -1;
+		/* Why it is not as remembered is asked step by step. */
+		err_clear(e);
+	}
+	if (kopia_find(call, k, call->backup, &f, e) == -1)
 		return -1;
 	*out = kopia_tree(k, &f.snap, call->recursive, call->jobs, call->log,
 	    e);
@@ -118,6 +130,28 @@ run_restore(struct restoring *r, const char *source, const char *target,
 	if (ret == 0)
 		ret = child_finish(run.child, e);
 	kopia_end(&run);
+	return ret;
+}
+
+/* All of it, by the manifest's id: that it is still there Kopia asks itself. */
+static int
+restore_all(struct restoring *r, struct kopia_found *f, struct err *e)
+{
+	struct err own = ERR_INIT;
+	struct kopia_found now;
+	int ret = run_restore(r, f->snap.id, r->call->dir, e);
+
+	if (ret == 0 || !f->recalled || stop_check(&own) == -1)
+		return ret;
+	if (kopia_find(r->call, r->k, r->call->backup, &now, &own) == -1) {
+		*e = own;
+		return -1;
+	}
+	if (strcmp(now.snap.id, f->snap.id) != 0) {
+		err_clear(e);
+		ret = run_restore(r, now.snap.id, r->call->dir, e);
+	}
+	kopia_found_fini(&now);
 	return ret;
 }
 
@@ -248,7 +282,7 @@ kopia_restore(struct driver_call *call, struct err *e)
 	int ret = -1;
 
 	if (kopia_use(call, &r.k, e) == -1 ||
-	    kopia_find(call, r.k, call->backup, &f, e) == -1)
+	    kopia_find_again(call, r.k, &f, e) == -1)
 		return -1;
 	if ((r.dirfd = file_opendir(AT_FDCWD, call->dir, e)) == -1)
 		goto out;
@@ -260,7 +294,9 @@ kopia_restore(struct driver_call *call, struct err *e)
 	r.tree = kopia_tree(r.k, &f.snap, false, call->jobs, call->log, e);
 	if (r.tree == NULL)
 		goto out;
-	if (call->npaths == 0 || *call->paths[0] == '\0')
+	if (call->npaths == 0)
+		ret = restore_all(&r, &f, e);
+	else if (*call->paths[0] == '\0')
 		ret = run_restore(&r, f.snap.root, dir, e);
 	else
 		ret = restore_paths(&r, f.snap.root, e);

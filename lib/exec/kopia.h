@@ -331,11 +331,17 @@ int kopia_fetch(struct kopia *, const char *const *, size_t, size_t, unsigned,
  * copied.  Its reader takes Kopia's own tar stream; deep: entries alone are
  * wanted, and a content gives an error.  Each question is one or two runs of the
  * program.
+ * kopia_quick(k, snap, path, e): a tree that has the regular file path and
+ *   nothing else, by one run of the program, which looks itself whether the
+ *   manifest is still there.  NULL: there is none, or it is something else; e
+ *   says no more.
  * kopia_reader(k, snap, log, e): all of it, by the tar stream, with the root's
  * own metadata first.
  */
 struct tree *kopia_tree(struct kopia *, const struct kopia_snap *, bool,
     unsigned, struct log *, struct err *);
+struct tree *kopia_quick(struct kopia *, const struct kopia_snap *,
+    const char *, struct err *);
 struct reader *kopia_reader(struct kopia *, const struct kopia_snap *,
     struct log *, struct err *);
 

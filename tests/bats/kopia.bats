@@ -517,6 +517,79 @@ stand_in() {
 	[ "$(stat -c '%y' part/world/two)" = "$(stat -c '%y' v/world/two)" ]
 }
 
+@test "what is known is read by one run of Kopia, and not when it is gone" {
+	stand_in <<-'END'
+	echo "$@" >>"${0%/bin/kopia}/calls"
+	exec "$REAL" "$@"
+	END
+	put --uuid $U
+	: >calls
+	[ "$(d cat -b $U world/two)" = two ]
+	[ "$(wc -l <calls)" -eq 1 ]
+	mkdir out out2 out3
+	: >calls
+	d restore "$PWD/out" -b $U
+	diff -r --no-dereference v out
+	[ "$(wc -l <calls)" -eq 1 ]
+	: >calls
+	d verify -b $U
+	[ "$(grep -c 'snapshot list' calls)" -eq 1 ]
+	# Another machine has changed it: what is remembered is no more.
+	kopia_as calagopus@node1 snapshot pin "$(kopia_id $U)" --add else
+	[ "$(d cat -b $U one)" = one ]
+	kopia_as calagopus@node1 snapshot pin "$(kopia_id $U)" --add where
+	d restore "$PWD/out2" -b $U
+	diff -r --no-dereference v out2
+	# And has deleted it.
+	kopia_as calagopus@node1 snapshot delete "$(kopia_id $U)" --delete
+	says 10 "no backup $U" d cat -b $U one
+	says 10 "no backup $U" d restore "$PWD/out3" -b $U
+	[ -z "$(ls -A out3)" ]
+	# An unreachable server is none that has nothing.
+	cat >bin/kopia <<-'END'
+	#!/bin/sh
+	echo "error: code = Unavailable desc = connection refused" >&2
+	exit 1
+	END
+	says 13 "refused" d cat -b $U one
+	says 13 "refused" d restore "$PWD/out3" -b $U
+}
+
+@test "a put that must make its policy asks for nothing twice" {
+	stand_in <<-'END'
+	echo "$@" >>"${0%/bin/kopia}/calls"
+	exec "$REAL" "$@"
+	END
+	put
+	: >calls
+	put
+	[ "$(wc -l <calls)" -eq 2 ]
+	: >calls
+	put --uuid $U
+	[ "$(wc -l <calls)" -eq 3 ]
+}
+
+@test "cat is the same whether the backup is known or not" {
+	: >v/empty
+	head -c 512 /dev/urandom >v/block
+	head -c 300000 /dev/urandom >v/big
+	put --uuid $U
+	for n in 1 2; do
+		d cat -b $U empty | cmp - v/empty
+		d cat -b $U block | cmp - v/block
+		d cat -b $U big | cmp - v/big
+		d cat -b $U big --offset 100000 | cmp - <(tail -c +100001 v/big)
+		d cat -b $U big --offset 70000 --length 70000 |
+			cmp - <(tail -c +70001 v/big | head -c 70000)
+		[ -z "$(d cat -b $U big --offset 300000)" ]
+		says 2 "" d cat -b $U world
+		says 2 "" d cat -b $U link
+		says 10 "nothing" d cat -b $U nothing
+		says 10 "one/two" d cat -b $U one/two
+		: >"$(echo "$state"/*.cala.seen)"
+	done
+}
+
 @test "a file that looks like a folder of Kopia's is none" {
 	echo secret >v/world/secret
 	put --uuid $U
