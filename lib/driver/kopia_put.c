@@ -22,6 +22,7 @@
 
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/stop.h"
 #include "base/str.h"
 #include "config/conf.h"
@@ -43,6 +44,7 @@ struct put {
 	char *dir;                      /* read from, absolute */
 	char *path;                     /* stored as */
 	char *source;                   /* user@host:path */
+	char run[UUID_TEXT];            /* tells it from another of the same UUID */
 	int lock;
 	bool marked;                    /* rules of ours are in the policy */
 	bool begun;                     /* a snapshot may be there */
@@ -339,7 +341,7 @@ arguments(struct put *p, struct args *a, struct err *e)
 	add(a, "--progress-estimation-type=rough");
 	add(a, "--force-disable-actions");
 	add(a, "--no-send-snapshot-report");
-	add(a, "--description=cala backup %s", p->rec->uuid);
+	add(a, "--description=cala backup %s, run %s", p->rec->uuid, p->run);
 	add(a, "--tags=backup-uuid:%s", p->rec->uuid);
 	for (i = 0; i < TAGS && conf_map(call->cfg, "tags", i, &key,
 	    &value) == 0; i++) {
@@ -429,29 +431,36 @@ out:
 
 /* ---- after ---- */
 
-/* Whatever of ours is there under this UUID. */
+struct undoing {
+	const struct put *p;
+	struct kopia_found f;
+};
+
+/* Another may have stored a backup of this UUID meanwhile, and whole. */
 static int
-drop(void *arg, const struct kopia_snap *s, struct err *e)
+is_ours(void *arg, const struct kopia_snap *s, struct err *e)
 {
-	(void)e;
-	return kopia_collect(arg, s, e);
+	struct undoing *u = arg;
+	const char *text = json_get_str(s->json, "description");
+
+	return text != NULL && strstr(text, u->p->run) != NULL ?
+	    kopia_collect(&u->f, s, e) : 0;
 }
 
 static void
 undo(struct put *p)
 {
 	struct err own = ERR_INIT;
-	struct kopia_found f;
+	struct undoing u = { .p = p };
 	size_t i;
 	int ret;
 
-	memset(&f, 0, sizeof(f));
-	ret = kopia_list(p->k, p->rec->uuid, drop, &f, &own);
-	for (i = 0; ret == 0 && i < f.n; i++)
-		ret = kopia_delete(p->k, f.ids[i], &own);
-	for (i = 0; ret == 0 && i < f.nbroken; i++)
-		ret = kopia_delete(p->k, f.broken[i], &own);
-	kopia_found_fini(&f);
+	ret = kopia_list(p->k, p->rec->uuid, is_ours, &u, &own);
+	for (i = 0; ret == 0 && i < u.f.n; i++)
+		ret = kopia_delete(p->k, u.f.ids[i], &own);
+	for (i = 0; ret == 0 && i < u.f.nbroken; i++)
+		ret = kopia_delete(p->k, u.f.broken[i], &own);
+	kopia_found_fini(&u.f);
 	if (ret == -1)
 		log_note(p->call->log, "whether a part of backup %s was stored "
 		    "could not be found out: %s", p->rec->uuid, own.msg);
@@ -516,7 +525,7 @@ kopia_put_dir(struct driver_call *call, struct err *e)
 	struct kopia_snap s;
 	int ret = -1;
 
-	if (kopia_use(call, &p.k, e) == -1)
+	if (kopia_use(call, &p.k, e) == -1 || uuid_new(p.run, e) == -1)
 		return -1;
 	if (read_rules(&p, e) == 0 && places(&p, e) == 0 &&
 	    warned(&p, e) == 0 && prepare(&p, e) == 0 &&

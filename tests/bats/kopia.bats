@@ -403,6 +403,30 @@ stand_in() {
 	[ -z "$(kopia_id $U)" ]
 }
 
+@test "a put that is stopped leaves another's backup of its UUID alone" {
+	stand_in <<-'END'
+	case " $* " in *" snapshot create "*)
+		# Somebody else is faster.
+		"$REAL" "${1}" --disable-file-logging snapshot create \
+			"${0%/bin/kopia}/w" --tags "backup-uuid:$U" >/dev/null
+		echo $$ >"${0%/bin/kopia}/kopia.pid"
+		while :; do sleep 1000; done ;;
+	esac
+	exec "$REAL" "$@"
+	END
+	sed -i "2a U=$U" bin/kopia
+	mkdir w
+	cala-kopia put "$PWD/v" -c c -s $S --uuid $U 3>&- >out 2>err &
+	PID=$!
+	while [ ! -s kopia.pid ]; do kill -0 $PID; sleep 0.05; done
+	kill -TERM $PID
+	status=0
+	wait $PID || status=$?
+	PID=
+	[ "$status" -eq 143 ]
+	[ "$(kopia_id $U | wc -l)" -eq 1 ]
+}
+
 @test "an incomplete snapshot is no backup, and goes with the next run" {
 	stand_in <<-'END'
 	case " $* " in *" snapshot create "*)
