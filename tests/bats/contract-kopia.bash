@@ -18,6 +18,7 @@ driver_setup() {
 	kopia_need
 	kopia_wipe
 	kopia_conf "$1/cala.conf"
+	kopia_known "$1/B"
 }
 
 # A byte of every pack of contents; another test may need the same contents.

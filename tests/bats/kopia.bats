@@ -21,6 +21,8 @@ setup() {
 	kopia_wipe
 	kopia_conf "$BATS_TEST_TMPDIR/cala.conf"
 	state=$BATS_TEST_TMPDIR/B/.kopia
+	# Those that are about connecting take it away.
+	kopia_known "$BATS_TEST_TMPDIR/B"
 	mkdir -p v/world
 	echo one >v/one
 	echo two >v/world/two
@@ -71,6 +73,7 @@ stand_in() {
 }
 
 @test "state is as Wings names it, private, without the password" {
+	rm -r B
 	put --uuid $U
 	slug=$(printf '%s\0%s' "$KOPIA_URL" calagopus@node1 | sha256sum |
 		cut -c1-16)
@@ -85,7 +88,6 @@ stand_in() {
 }
 
 @test "Wings' own connection is used, and stays as it is" {
-	mkdir -p "$state"
 	chmod 755 "$state"
 	slug=$(printf '%s\0%s' "$KOPIA_URL" calagopus@node1 | sha256sum |
 		cut -c1-16)
@@ -102,6 +104,7 @@ stand_in() {
 }
 
 @test "connects once, and anew when the fingerprint changes" {
+	rm -r B
 	stand_in <<-'END'
 	echo "$@" >>"${0%/bin/kopia}/calls"
 	exec "$REAL" "$@"
@@ -124,6 +127,7 @@ stand_in() {
 }
 
 @test "a fingerprint may have colons; without one the trust store decides" {
+	rm -r B
 	kopia_conf cala.conf "fingerprint = $(sed 's/../&:/g; s/:$//' \
 		<<<"${KOPIA_FP^^}")"
 	d list
@@ -132,6 +136,7 @@ stand_in() {
 }
 
 @test "each trouble has its own status and message" {
+	rm -r B
 	kopia_conf cala.conf "password = wrong-pw"
 	says 12 "refuses calagopus@node1" d list
 	kopia_conf cala.conf "username = nobody@node1"

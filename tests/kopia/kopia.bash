@@ -6,6 +6,8 @@
 #	kopia_again             start it again: another port and certificate
 #	kopia_conf FILE [LINE...]  a configuration "c" for calagopus@node1, with
 #	                        more lines; lines that begin with - take one out
+#	kopia_known B           B has a connection, as Wings leaves it: to make one
+#	                        takes Kopia longer than most tests
 #	kopia_as USER COMMAND…  the program itself, as one of the users
 #	kopia_id UUID           the manifest id of a backup
 #	kopia_wipe              delete every snapshot of calagopus@node1
@@ -104,17 +106,29 @@ kopia_conf() {
 	export CALA_CONFIG=$file
 }
 
+# kopia_client FILE USER: a connection without caches
+kopia_client() {
+	jq -n --arg url "$KOPIA_URL" --arg fp "$KOPIA_FP" --arg u "${2%@*}" \
+		--arg h "${2#*@}" '{
+		apiServer: {url: $url, serverCertFingerprint: $fp},
+		caching: {}, hostname: $h, username: $u,
+		enableActions: false}' >"$1"
+}
+
+kopia_known() {
+	local user=calagopus@node1 slug
+	slug=$(printf '%s\0%s' "$KOPIA_URL" $user | sha256sum | cut -c1-16)
+	mkdir -p -m 700 "$1/.kopia"
+	(umask 077 && kopia_client "$1/.kopia/$slug.config" $user)
+}
+
 kopia_as() {
 	local user=$1 pass=$KOPIA_PASS conf
 	shift
 	[ "$user" = calagopus@node1 ] || pass=$KOPIA_PASS2
 	conf=$KOPIA_DIR/$user.${KOPIA_URL##*:}.config
 	# Once; not with `connect`, which takes its time.
-	[ -f "$conf" ] || jq -n --arg url "$KOPIA_URL" --arg fp "$KOPIA_FP" \
-		--arg u "${user%@*}" --arg h "${user#*@}" '{
-		apiServer: {url: $url, serverCertFingerprint: $fp},
-		caching: {}, hostname: $h, username: $u,
-		enableActions: false}' >"$conf"
+	[ -f "$conf" ] || kopia_client "$conf" "$user"
 	env -i PATH="$PATH" HOME="$KOPIA_DIR" KOPIA_PASSWORD="$pass" TZ=UTC \
 		KOPIA_CHECK_FOR_UPDATES=false kopia --config-file="$conf" \
 		--disable-file-logging --log-level=error "$@"
