@@ -15,6 +15,7 @@
  *
  *	SLUG.cala.config        the same connection without a cache of contents,
  *	                        which saves a key derivation of 0.1 s each time
+ *	SLUG.cala.seen          manifests that were looked up last (by the driver)
  *	SLUG.lock               held while it is connected
  *	SLUG.HASH.lock          held while a source is backed up
  *	SLUG.HASH.rules         its path: rules of ours are in its policy
