@@ -12,8 +12,6 @@
 #include "entry/entry.h"
 
 enum {
-	PIECES = 128,           /* chunks of a parcel at most */
-	PARCEL = 512 << 10,     /* bytes from which on a parcel is sent */
 	PARCELS = 64,           /* under way at most */
 	READ = 256 << 10,       /* bytes of one read */
 	WINDOWS_MIN = 2,
@@ -30,29 +28,28 @@ struct window {
 	unsigned char *p;
 };
 
-struct piece {
-	const unsigned char *p;         /* NULL: ref is known already */
-	size_t len;
-	void *tag;
-	uint64_t ref;
-};
-
 struct parcel {
 	struct job job;
 	struct mill *m;
 	struct parcel *next;
-	struct window *w;               /* NULL while it holds refs only */
-	unsigned n;
+	struct window *w;               /* NULL while it holds none */
+	unsigned n, work;               /* of tag; of piece */
 	size_t bytes;
 	bool failed;
 	struct err e;
-	struct piece piece[PIECES];
+	struct mill_piece piece[MILL_PIECES];
+	struct {
+		void *tag;
+		bool known;             /* ref is; else that of a piece */
+		uint64_t ref;
+	} turn[MILL_PIECES];
 };
 
 struct mill {
 	struct mill_how how;
 	unsigned jobs;
 	size_t window;                  /* bytes of one */
+	size_t full;                    /* bytes from which a parcel is sent */
 	unsigned nwindows, windows_max;
 	struct pool *pool;
 	struct window *spare, *w;       /* w is being filled */
@@ -93,15 +90,10 @@ run(struct job *j)
 {
 	struct parcel *c = (void *)((char *)j - offsetof(struct parcel, job));
 	struct mill *m = c->m;
-	unsigned i, worker = worker_take(m);
-	struct piece *p;
+	unsigned worker = worker_take(m);
 
-	for (i = 0; i < c->n && !c->failed; i++) {
-		p = &c->piece[i];
-		c->failed = p->p != NULL && (stop_check(&c->e) == -1 ||
-		    m->how.work(m->how.arg, worker, p->p, p->len, &p->ref,
-		    &c->e) == -1);
-	}
+	c->failed = stop_check(&c->e) == -1 || (c->work > 0 &&
+	    m->how.work(m->how.arg, worker, c->piece, c->work, &c->e) == -1);
 	worker_give(m, worker);
 }
 
@@ -126,6 +118,11 @@ mill_new(const struct mill_how *how, struct err *e)
 	for (i = 0; i < mill_workers(m); i++)
 		m->worker[m->nfree++] = i;
 	m->window = 2 * how->max < WINDOW_MIN ? WINDOW_MIN : 2 * how->max;
+	/*
+	 * Two or three in a window: of large chunks each holds a few, as some
+	 * work is done best on several at once.
+	 */
+	m->full = m->window / 8 * 3;
 	n = (how->memory == 0 ? MEMORY : how->memory) / m->window;
 	m->windows_max = n < WINDOWS_MIN ? WINDOWS_MIN :
 	    n > WINDOWS_MAX ? WINDOWS_MAX : (unsigned)n;
@@ -201,7 +198,7 @@ static int
 take_head(struct mill *m, struct err *e)
 {
 	struct parcel *c = m->head;
-	unsigned i;
+	unsigned i, k;
 	int ret = 0;
 
 	m->head = c->next;
@@ -212,9 +209,9 @@ take_head(struct mill *m, struct err *e)
 		*e = c->e;
 		ret = -1;
 	}
-	for (i = 0; ret == 0 && i < c->n; i++)
-		ret = m->how.done(m->how.arg, c->piece[i].tag,
-		    c->piece[i].ref, e);
+	for (i = k = 0; ret == 0 && i < c->n; i++)
+		ret = m->how.done(m->how.arg, c->turn[i].tag,
+		    c->turn[i].known ? c->turn[i].ref : c->piece[k++].ref, e);
 	window_leave(m, c->w);
 	c->next = m->idle;
 	m->idle = c;
@@ -288,7 +285,7 @@ parcel_get(struct mill *m, struct err *e)
 	c->job.run = run;
 	c->m = m;
 	c->w = NULL;
-	c->n = 0;
+	c->n = c->work = 0;
 	c->bytes = 0;
 	c->failed = false;
 	err_clear(&c->e);
@@ -296,26 +293,32 @@ parcel_get(struct mill *m, struct err *e)
 	return 0;
 }
 
+/* A chunk at p, or, when p is NULL, one whose ref is known. */
 static int
 add_piece(struct mill *m, const unsigned char *p, size_t len, uint64_t ref,
     struct err *e)
 {
-	struct piece *q;
+	struct mill_piece *q;
+	struct parcel *c;
 
 	if (parcel_get(m, e) == -1)
 		return -1;
-	q = &m->cur->piece[m->cur->n++];
-	q->p = p;
-	q->len = len;
-	q->tag = m->tag;
-	q->ref = ref;
-	if (p != NULL && m->cur->w == NULL) {
-		m->cur->w = m->w;
+	c = m->cur;
+	c->turn[c->n].tag = m->tag;
+	c->turn[c->n].known = p == NULL;
+	c->turn[c->n++].ref = ref;
+	if (p != NULL) {
+		q = &c->piece[c->work++];
+		q->p = p;
+		q->len = len;
+	}
+	if (p != NULL && c->w == NULL) {
+		c->w = m->w;
 		m->w->users++;
 	}
-	m->cur->bytes += len;
+	c->bytes += len;
 	m->count++;
-	if (m->cur->n == PIECES || m->cur->bytes >= PARCEL)
+	if (c->n == MILL_PIECES || c->bytes >= m->full)
 		send(m);
 	return 0;
 }

@@ -20,16 +20,24 @@ struct cut;
 struct err;
 struct mill;
 
+enum { MILL_PIECES = 128 };
+
+struct mill_piece {
+	const unsigned char *p;
+	size_t len;
+	uint64_t ref;           /* what done will get */
+};
+
 struct mill_how {
 	size_t max;             /* the largest chunk of any cutter used */
 	unsigned jobs;          /* 0: cores */
 	uint64_t memory;        /* bytes for windows; 0: 32 MiB */
 	/*
-	 * One chunk, on any thread: hash, look up, compress, store.  worker
-	 * (below mill_workers) is in use by one thread at a time.  *ref is what
-	 * done will get.  0 or -1.
+	 * Some chunks, MILL_PIECES at most, on any thread: hash, look up,
+	 * compress, store, and set ref of each.  worker (below mill_workers)
+	 * is in use by one thread at a time.  0 or -1.
 	 */
-	int (*work)(void *, unsigned, const void *, size_t, uint64_t *,
+	int (*work)(void *, unsigned, struct mill_piece *, size_t,
 	    struct err *);
 	/* The next chunk, in order: the tag of its file, and its ref. */
 	int (*done)(void *, void *, uint64_t, struct err *);

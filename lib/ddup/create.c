@@ -6,12 +6,13 @@
 #include <sys/vfs.h>
 
 #include "base/err.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "base/rate.h"
+#include "base/stop.h"
 #include "base/str.h"
 #include "base/when.h"
 #include "chunk/cut.h"
+#include "chunk/hashes.h"
 #include "chunk/mill.h"
 #include "chunk/squeeze.h"
 #include "ddup/arrange.h"
@@ -109,20 +110,32 @@ store(struct create *c, struct tool *t, uint32_t ref, const void *p, size_t n,
 }
 
 static int
-work(void *arg, unsigned worker, const void *p, size_t n, uint64_t *out,
+work(void *arg, unsigned worker, struct mill_piece *v, size_t n,
     struct err *e)
 {
+	unsigned char hash[MILL_PIECES][DDUP_HASH];
+	struct hash_one one[MILL_PIECES] = { { 0 } };
 	struct create *c = arg;
-	unsigned char hash[DDUP_HASH];
 	uint32_t ref;
+	size_t i;
 	int got;
 
-	blake2b(p, n, hash);
-	if ((got = ddup_claim(c->r, hash, (uint32_t)n, &ref, e)) == -1)
-		return -1;
-	*out = ref;
-	return got == DDUP_HAVE ? 0 :
-	    store(c, &c->tool[worker], ref, p, n, e);
+	for (i = 0; i < n; i++) {
+		one[i].p = v[i].p;
+		one[i].n = v[i].len;
+		one[i].md = hash[i];
+	}
+	hashes(one, n);
+	for (i = 0; i < n; i++) {
+		if (stop_check(e) == -1 || (got = ddup_claim(c->r, hash[i],
+		    (uint32_t)v[i].len, &ref, e)) == -1)
+			return -1;
+		v[i].ref = ref;
+		if (got == DDUP_WANT && store(c, &c->tool[worker], ref,
+		    v[i].p, v[i].len, e) == -1)
+			return -1;
+	}
+	return 0;
 }
 
 /* ---- in order ---- */
@@ -309,8 +322,8 @@ op_copy(const struct entry *en, struct err *e)
 static int
 zero_chunk(struct create *c, struct err *e)
 {
+	struct mill_piece piece = { .len = c->cut.max };
 	unsigned char *p;
-	uint64_t ref;
 	int ret = 0;
 
 	if (c->zero_max == c->cut.max)
@@ -318,9 +331,9 @@ zero_chunk(struct create *c, struct err *e)
 	if ((p = calloc(1, c->cut.max)) == NULL)
 		return err_oom(e);
 	c->zero = cut_next(&c->cut, p, c->cut.max, false) == c->cut.max;
-	if (c->zero && (ret = work(c, c->ntools - 1, p, c->cut.max, &ref,
-	    e)) == 0)
-		c->zero_ref = (uint32_t)ref;
+	piece.p = p;
+	if (c->zero && (ret = work(c, c->ntools - 1, &piece, 1, e)) == 0)
+		c->zero_ref = (uint32_t)piece.ref;
 	free(p);
 	if (ret == -1)
 		return -1;

@@ -16,6 +16,7 @@
 #include "base/probe.h"
 #include "base/run.h"
 #include "chunk/cut.h"
+#include "chunk/hashes.h"
 #include "chunk/runs.h"
 #include "chunk/squeeze.h"
 
@@ -435,6 +436,69 @@ gaps(void **state)
 	free(back);
 }
 
+/*
+ * Several messages at once, in each way that this processor has: the same sums
+ * as one after the other, whatever their lengths, and no byte beside them.
+ */
+static void
+hashing_together(void **state)
+{
+	enum { MOST = 19, ROUNDS = 400, ROOM = 4096 };
+	static const size_t edge[] = { 0, 1, 127, 128, 129, 255, 256, 257,
+	    384, 1023 };
+	unsigned char md[MOST + 1][BLAKE2B_LEN], want[BLAKE2B_LEN];
+	unsigned char guard[BLAKE2B_LEN], *copy;
+	struct hash_one one[MOST];
+	size_t round, n, i, ways = 0;
+	enum hashes_way way;
+
+	(void)state;
+	prng(5, data, BIG);
+	memset(guard, 0x5a, sizeof(guard));
+	for (way = HASHES_ONE; way < HASHES_WAYS; way++) {
+		if (!hashes_by(way, one, 0))
+			continue;
+		ways++;
+		for (round = 0; round < ROUNDS; round++) {
+			n = round % MOST + 1;
+			memset(md, 0x5a, sizeof(md));
+			for (i = 0; i < n; i++) {
+				/* of that size: a sanitizer sees beyond it */
+				one[i].n = round < ROUNDS / 2 ?
+				    edge[(round * 7 + i * 3) %
+				    (sizeof(edge) / sizeof(*edge))] :
+				    data[round * MOST + i] * 16u +
+				    data[BIG - round * MOST - i - 1];
+				copy = malloc(one[i].n > 0 ? one[i].n : 1);
+				assert_non_null(copy);
+				memcpy(copy, data + round * ROOM + i,
+				    one[i].n);
+				one[i].p = copy;
+				one[i].md = md[i];
+			}
+			assert_true(hashes_by(way, one, n));
+			for (i = 0; i < n; i++) {
+				blake2b(one[i].p, one[i].n, want);
+				assert_memory_equal(md[i], want, BLAKE2B_LEN);
+				free((void *)(uintptr_t)one[i].p);
+			}
+			assert_memory_equal(md[n], guard, BLAKE2B_LEN);
+		}
+	}
+	assert_true(ways > 0);
+	/* of lengths far apart, and by whichever way is taken */
+	for (i = 0; i < MOST; i++) {
+		one[i].p = data + i;
+		one[i].n = i % 3 == 0 ? BIG / 16 + i : i;
+		one[i].md = md[i];
+	}
+	hashes(one, MOST);
+	for (i = 0; i < MOST; i++) {
+		blake2b(one[i].p, one[i].n, want);
+		assert_memory_equal(md[i], want, BLAKE2B_LEN);
+	}
+}
+
 int
 main(void)
 {
@@ -448,6 +512,7 @@ main(void)
 		cmocka_unit_test(finding_runs),
 		cmocka_unit_test(runs),
 		cmocka_unit_test(gaps),
+		cmocka_unit_test(hashing_together),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -61,21 +61,26 @@ struct sink {
 };
 
 static int
-work(void *arg, unsigned worker, const void *p, size_t n, uint64_t *ref,
+work(void *arg, unsigned worker, struct mill_piece *v, size_t n,
     struct err *e)
 {
 	struct sink *s = arg;
-	unsigned at = s->chunks++;
+	unsigned at;
+	size_t i;
 
 	assert_true(worker < WORKERS);
+	assert_true(n > 0 && n <= MILL_PIECES);
 	if (s->busy[worker]++ != 0)
 		s->clash = 1;
-	if (s->fail_at != 0 && at == s->fail_at)
-		return err_set(e, CALA_NOSPACE, "no room");
-	if (at >= CHUNKS)
-		return err_set(e, CALA_FAIL, "too many chunks");
-	blake2b(p, n, s->hash[at]);
-	*ref = at;
+	for (i = 0; i < n; i++) {
+		at = s->chunks++;
+		if (s->fail_at != 0 && at == s->fail_at)
+			return err_set(e, CALA_NOSPACE, "no room");
+		if (at >= CHUNKS)
+			return err_set(e, CALA_FAIL, "too many chunks");
+		blake2b(v[i].p, v[i].len, s->hash[at]);
+		v[i].ref = at;
+	}
 	s->busy[worker]--;
 	return 0;
 }
