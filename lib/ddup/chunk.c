@@ -15,8 +15,8 @@
 
 #include "base/code.h"
 #include "base/file.h"
-#include "base/hash.h"
 #include "base/str.h"
+#include "chunk/hashes.h"
 #include "ddup/folder.h"
 #include "ddup/loose.h"
 
@@ -97,17 +97,31 @@ room(unsigned char **p, size_t *have, size_t want, struct err *e)
 	if (want <= *have)
 		return 0;
 	/* What was there is not needed any more. */
+	free(*p);
+	*p = NULL;
+	*have = 0;
 	if ((more = malloc(want)) == NULL)
 		return err_oom(e);
-	free(*p);
 	*p = more;
 	*have = want;
 	return 0;
 }
 
+static void
+change(struct decoder *d, struct load *l)
+{
+	unsigned char *p = d->in;
+	size_t n = d->in_room;
+
+	d->in = l->buf;
+	d->in_room = l->room;
+	l->buf = p;
+	l->room = n;
+}
+
 static int
-slurp(struct decoder *d, int chunks, const char *path, size_t max, size_t *n,
-    struct err *e)
+slurp(struct decoder *d, int chunks, const char *path, struct load *l,
+    size_t *n, struct err *e)
 {
 	struct stat st;
 	ssize_t got;
@@ -120,10 +134,15 @@ slurp(struct decoder *d, int chunks, const char *path, size_t max, size_t *n,
 	if (fstat(fd, &st) == -1) {
 		err_sys(e, "chunk %s", path);
 	} else if (!S_ISREG(st.st_mode) || st.st_size < 2 ||
-	    (uint64_t)st.st_size > max + max / 8 + 4096) {
+	    (uint64_t)st.st_size > l->max + l->max / 8 + 4096) {
 		err_set(e, CALA_INTEGRITY, "chunk %s: %jd bytes are no chunk",
 		    path, (intmax_t)st.st_size);
-	} else if (room(&d->in, &d->in_room, (size_t)st.st_size, e) == 0) {
+	} else {
+		/* As it is, by its size: plain() gives the memory back. */
+		if (l->len > 0 && (size_t)st.st_size == l->len + 1)
+			change(d, l);
+		if (room(&d->in, &d->in_room, (size_t)st.st_size, e) == -1)
+			goto out;
 		got = file_read_full(fd, d->in, (size_t)st.st_size);
 		/* A bad sector is damage of this chunk, not of the run. */
 		if (got == -1 && errno == EIO)
@@ -138,18 +157,19 @@ slurp(struct decoder *d, int chunks, const char *path, size_t max, size_t *n,
 			ret = 0;
 		*n = got > 0 ? (size_t)got : 0;
 	}
+out:
 	close(fd);
 	return ret;
 }
 
 /* One try into the room there is: 0; 1: too little room; -1: damaged. */
 static int
-inflate_once(struct decoder *d, size_t n, size_t *out)
+inflate_once(struct decoder *d, size_t n, struct load *l)
 {
 	const unsigned char *p = d->in + 1;
 	const uint8_t *next = p;
-	uint8_t *to = d->out;
-	size_t used = 0, left = n - 1, space = d->out_room;
+	uint8_t *to = l->buf;
+	size_t used = 0, left = n - 1, space = l->room;
 	enum libdeflate_result res;
 	BrotliDecoderState *br;
 	BrotliDecoderResult b;
@@ -161,25 +181,25 @@ inflate_once(struct decoder *d, size_t n, size_t *out)
 		b = BrotliDecoderDecompressStream(br, &left, &next, &space,
 		    &to, NULL);
 		BrotliDecoderDestroyInstance(br);
-		*out = d->out_room - space;
+		l->n = l->room - space;
 		d->trailing = left;
 		return b == BROTLI_DECODER_RESULT_SUCCESS ? 0 :
 		    b == BROTLI_DECODER_RESULT_NEEDS_MORE_OUTPUT ? 1 : -1;
 	}
 	res = d->in[0] == DDUP_GZIP ? libdeflate_gzip_decompress_ex(d->ld, p,
-	    n - 1, d->out, d->out_room, &used, out) :
-	    libdeflate_deflate_decompress_ex(d->ld, p, n - 1, d->out,
-	    d->out_room, &used, out);
+	    n - 1, l->buf, l->room, &used, &l->n) :
+	    libdeflate_deflate_decompress_ex(d->ld, p, n - 1, l->buf,
+	    l->room, &used, &l->n);
 	d->trailing = n - 1 - used;
 	return res == LIBDEFLATE_SUCCESS ? 0 :
 	    res == LIBDEFLATE_INSUFFICIENT_SPACE ? 1 : -1;
 }
 
 static int
-plain(struct decoder *d, const char *path, size_t n, size_t len, size_t max,
-    const unsigned char **p, size_t *out, struct err *e)
+plain(struct decoder *d, const char *path, size_t n, struct load *l,
+    struct err *e)
 {
-	size_t want = len > 0 ? len : 4 * n > FIRST ? 4 * n : FIRST;
+	size_t want = l->len > 0 ? l->len : 4 * n > FIRST ? 4 * n : FIRST;
 	int r;
 
 	d->trailing = 0;
@@ -187,45 +207,78 @@ plain(struct decoder *d, const char *path, size_t n, size_t len, size_t max,
 		return err_set(e, CALA_INTEGRITY, "chunk %s: compression %u "
 		    "is unknown", path, d->in[0]);
 	if (d->in[0] == DDUP_NONE) {
-		*p = d->in + 1;
-		*out = n - 1;
+		change(d, l);
+		l->p = l->buf + 1;
+		l->n = n - 1;
 		return 0;
 	}
 	for (;;) {
-		if (room(&d->out, &d->out_room, want < max ? want : max,
+		if (room(&l->buf, &l->room, want < l->max ? want : l->max,
 		    e) == -1)
 			return -1;
-		r = inflate_once(d, n, out);
-		if (r != 1 || d->out_room >= max)
+		r = inflate_once(d, n, l);
+		if (r != 1 || l->room >= l->max)
 			break;
-		want = 2 * d->out_room;
+		want = 2 * l->room;
 	}
 	if (r == 1)
 		return err_set(e, CALA_INTEGRITY, "chunk %s: more than %zu "
-		    "bytes", path, max);
+		    "bytes", path, l->max);
 	if (r == -1)
 		return err_set(e, CALA_INTEGRITY, "chunk %s: compressed data "
 		    "are damaged", path);
-	*p = d->out;
+	l->p = l->buf;
 	return 0;
+}
+
+void
+decoder_loads(struct decoder *d, int chunks, struct load *const *v, size_t n)
+{
+	unsigned char md[DDUP_LOADS][BLAKE2B_LEN];
+	struct hash_one one[DDUP_LOADS] = { { 0 } };
+	char path[CHUNK_PATH];
+	size_t i, k, stored = 0;
+
+	for (i = k = 0; i < n; i++) {
+		chunk_path(v[i]->hash, path);
+		v[i]->ret = slurp(d, chunks, path, v[i], &stored,
+		    &v[i]->err) == -1 ? -1 :
+		    plain(d, path, stored, v[i], &v[i]->err);
+		if (v[i]->ret == -1)
+			continue;
+		one[k].p = v[i]->p;
+		one[k].n = v[i]->n;
+		one[k].md = md[i];
+		k++;
+	}
+	hashes(one, k);
+	for (i = 0; i < n; i++) {
+		if (v[i]->ret == -1 ||
+		    memcmp(md[i], v[i]->hash, DDUP_HASH) == 0)
+			continue;
+		chunk_path(v[i]->hash, path);
+		v[i]->ret = err_set(&v[i]->err, CALA_INTEGRITY, "chunk %s: "
+		    "its bytes are not those that its name stands for", path);
+	}
 }
 
 int
 decoder_load(struct decoder *d, int chunks, const unsigned char *hash,
     size_t len, size_t max, const unsigned char **p, size_t *n, struct err *e)
 {
-	unsigned char md[BLAKE2B_LEN];
-	char path[CHUNK_PATH];
-	size_t stored = 0;
+	struct load l = { .len = len, .max = max, .buf = d->out,
+	    .room = d->out_room }, *v = &l;
 
-	chunk_path(hash, path);
-	if (slurp(d, chunks, path, max, &stored, e) == -1 ||
-	    plain(d, path, stored, len, max, p, n, e) == -1)
+	memcpy(l.hash, hash, DDUP_HASH);
+	decoder_loads(d, chunks, &v, 1);
+	d->out = l.buf;
+	d->out_room = l.room;
+	if (l.ret == -1) {
+		*e = l.err;
 		return -1;
-	blake2b(*p, *n, md);
-	if (memcmp(md, hash, DDUP_HASH) != 0)
-		return err_set(e, CALA_INTEGRITY, "chunk %s: its bytes are "
-		    "not those that its name stands for", path);
+	}
+	*p = l.p;
+	*n = l.n;
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 #include "ddup/feed.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,26 +10,38 @@
 #include "ddup/stream.h"
 
 enum {
-	BUDGET = 16 << 20,              /* bytes in flight, packed and plain */
+	BUDGET = 16 << 20,              /* plain bytes in flight */
 	PIECES = 256,                   /* chunks in flight */
 	LEAST = 3,                      /* even of huge ones */
-	SPARE = 4 << 20                 /* bytes of idle decoders */
+	BATCH = BUDGET / 4,             /* bytes from which on one is sent */
+	SPARE = 4 << 20,                /* bytes of idle memory */
+	LOOSE = 16 << 10                /* more than needed may be used again */
+};
+
+/*
+ * Chunks that one job reads, as several are checked faster than each alone.  It
+ * is sent when it is full, or when one of them is wanted.
+ */
+struct batch {
+	struct job job;
+	struct feed *f;
+	bool waited;
+	unsigned n, refs;               /* pieces; of them not dropped */
+	size_t weight;
+	struct load *load[DDUP_LOADS];
 };
 
 /* A chunk on its way; several uses in a row share one. */
 struct piece {
-	struct job job;
-	struct feed *f;
+	struct load load;
+	struct batch *batch;
 	unsigned refs;
-	bool waited;
-	unsigned char hash[DDUP_HASH];
-	uint32_t len;                   /* expected, 0: unknown */
-	size_t max, weight;
-	struct decoder *dec;
-	const unsigned char *p;         /* in dec */
+	size_t weight;
+};
+
+struct memory {
+	unsigned char *p;
 	size_t n;
-	int ret;
-	struct err err;
 };
 
 struct use {
@@ -58,20 +71,32 @@ struct feed {
 	struct ffile *head, **tail;     /* not dropped */
 	struct ffile *plan;             /* first that is not planned */
 	struct piece *last;             /* planned last: a reference */
+	struct batch *open;             /* not sent yet */
 	unsigned pieces;
 	size_t weight;
-	struct decoder *spare[PIECES];
+	struct memory spare[PIECES];
 	unsigned nspare;
 	size_t spare_size;
+	/* Of each thread that runs a job; which of them are free. */
+	pthread_mutex_t mu;
+	struct decoder **dec;
+	unsigned ndec, nfree;
 };
 
 static void
 run(struct job *j)
 {
-	struct piece *pc = (struct piece *)j;
+	struct batch *b = (struct batch *)j;
+	struct feed *f = b->f;
+	struct decoder *d;
 
-	pc->ret = decoder_load(pc->dec, pc->f->a->r->chunks, pc->hash,
-	    pc->len, pc->max, &pc->p, &pc->n, &pc->err);
+	pthread_mutex_lock(&f->mu);
+	d = f->dec[--f->nfree];
+	pthread_mutex_unlock(&f->mu);
+	decoder_loads(d, f->a->r->chunks, b->load, b->n);
+	pthread_mutex_lock(&f->mu);
+	f->dec[f->nfree++] = d;
+	pthread_mutex_unlock(&f->mu);
 }
 
 struct feed *
@@ -83,43 +108,82 @@ feed_new(struct archive *a, unsigned jobs, bool lenient, struct err *e)
 		err_oom(e);
 		return NULL;
 	}
+	pthread_mutex_init(&f->mu, NULL);
 	f->a = a;
 	f->lenient = lenient;
 	f->tail = &f->head;
-	if ((f->ids = dstream_new(a->fd, a->name, e)) == NULL ||
-	    (f->pool = pool_new(jobs > 0 ? jobs : pool_cores(), e)) == NULL) {
-		feed_free(f);
-		return NULL;
+	if (jobs == 0)
+		jobs = pool_cores();
+	/* The pool's threads, and this one when it waits. */
+	if ((f->dec = calloc((size_t)jobs + 1, sizeof(struct decoder *))) ==
+	    NULL) {
+		err_oom(e);
+		goto fail;
 	}
+	for (; f->ndec <= jobs; f->ndec++)
+		if ((f->dec[f->ndec] = decoder_new(e)) == NULL)
+			goto fail;
+	f->nfree = f->ndec;
+	if ((f->ids = dstream_new(a->fd, a->name, e)) == NULL ||
+	    (f->pool = pool_new(jobs, e)) == NULL)
+		goto fail;
 	return f;
+fail:
+	feed_free(f);
+	return NULL;
 }
 
-static struct decoder *
-decoder_get(struct feed *f, struct err *e)
+static struct batch *
+batch_new(struct feed *f)
 {
-	if (f->nspare == 0)
-		return decoder_new(e);
-	f->spare_size -= decoder_size(f->spare[--f->nspare]);
-	return f->spare[f->nspare];
+	struct batch *b = calloc(1, sizeof(*b));
+
+	if (b != NULL) {
+		b->job.run = run;
+		b->f = f;
+	}
+	return b;
+}
+
+static void
+send(struct feed *f)
+{
+	if (f->open != NULL)
+		pool_submit(f->pool, &f->open->job);
+	f->open = NULL;
+}
+
+static void
+batch_wait(struct feed *f, struct batch *b)
+{
+	if (b == f->open)
+		send(f);
+	if (!b->waited)
+		pool_wait(f->pool, &b->job);
+	b->waited = true;
 }
 
 static void
 piece_drop(struct feed *f, struct piece *pc)
 {
+	struct batch *b;
+
 	if (pc == NULL || --pc->refs > 0)
 		return;
-	if (!pc->waited)
-		pool_wait(f->pool, &pc->job);
+	b = pc->batch;
+	batch_wait(f, b);
 	f->pieces--;
 	f->weight -= pc->weight;
-	if (f->nspare < PIECES &&
-	    decoder_size(pc->dec) <= SPARE - f->spare_size) {
-		f->spare_size += decoder_size(pc->dec);
-		f->spare[f->nspare++] = pc->dec;
+	if (f->nspare < PIECES && pc->load.room <= SPARE - f->spare_size) {
+		f->spare_size += pc->load.room;
+		f->spare[f->nspare].p = pc->load.buf;
+		f->spare[f->nspare++].n = pc->load.room;
 	} else {
-		decoder_free(pc->dec);
+		free(pc->load.buf);
 	}
 	free(pc);
+	if (--b->refs == 0)
+		free(b);
 }
 
 static void
@@ -158,7 +222,11 @@ feed_free(struct feed *f)
 	piece_drop(f, f->last);
 	pool_free(f->pool);
 	while (f->nspare > 0)
-		decoder_free(f->spare[--f->nspare]);
+		free(f->spare[--f->nspare].p);
+	while (f->ndec > 0)
+		decoder_free(f->dec[--f->ndec]);
+	free(f->dec);
+	pthread_mutex_destroy(&f->mu);
 	dstream_free(f->ids);
 	free(f);
 }
@@ -192,41 +260,84 @@ feed_full(const struct feed *f)
 	    f->weight >= BUDGET);
 }
 
+/*
+ * Memory for n bytes or a little more, if there is some: that of large chunks
+ * is not for small ones, or many of these would hold it all.
+ */
+static void
+spare_take(struct feed *f, struct load *l, size_t n)
+{
+	unsigned i = f->nspare;
+
+	if (i == 0)
+		return;
+	while (i > 0 && (f->spare[i - 1].n < n ||
+	    f->spare[i - 1].n - n > n / 4 + LOOSE))
+		i--;
+	f->nspare--;
+	if (i == 0) {
+		f->spare_size -= f->spare[f->nspare].n;
+		free(f->spare[f->nspare].p);
+		return;
+	}
+	l->buf = f->spare[i - 1].p;
+	l->room = f->spare[i - 1].n;
+	f->spare_size -= l->room;
+	f->spare[i - 1] = f->spare[f->nspare];
+}
+
+static struct piece *
+piece_new(struct feed *f, const struct ffile *ff, const unsigned char *hash,
+    uint32_t len, struct err *e)
+{
+	struct piece *pc = calloc(1, sizeof(*pc));
+	uint64_t guess;
+
+	if (pc == NULL || (f->open == NULL &&
+	    (f->open = batch_new(f)) == NULL)) {
+		free(pc);
+		err_oom(e);
+		return NULL;
+	}
+	memcpy(pc->load.hash, hash, DDUP_HASH);
+	pc->load.max = chunk_cap(f->a->r, ff->body.real);
+	pc->load.len = len > pc->load.max ? 0 : len;
+	guess = len > 0 ? len : 4 * (uint64_t)f->a->r->ix.chunk_size;
+	if (guess > ff->body.real)
+		guess = ff->body.real;
+	pc->weight = guess > pc->load.max ? pc->load.max : (size_t)guess;
+	spare_take(f, &pc->load, pc->weight + 1);
+	pc->batch = f->open;
+	f->pieces++;
+	f->weight += pc->weight;
+	return pc;
+}
+
 static int
 add_piece(struct feed *f, struct ffile *ff, const unsigned char *hash,
     uint32_t len, struct err *e)
 {
 	struct piece *pc = f->last;
 	struct use *u = calloc(1, sizeof(*u));
-	uint64_t guess;
+	struct batch *b;
 
 	if (u == NULL)
 		return err_oom(e);
-	if (pc == NULL || memcmp(pc->hash, hash, DDUP_HASH) != 0) {
-		pc = calloc(1, sizeof(*pc));
-		if (pc == NULL || (pc->dec = decoder_get(f, e)) == NULL) {
-			free(pc);
+	if (pc == NULL || memcmp(pc->load.hash, hash, DDUP_HASH) != 0) {
+		if ((pc = piece_new(f, ff, hash, len, e)) == NULL) {
 			free(u);
-			return err_oom(e);
+			return -1;
 		}
-		pc->f = f;
-		memcpy(pc->hash, hash, DDUP_HASH);
-		pc->len = len;
-		pc->max = chunk_cap(f->a->r, ff->body.real);
-		guess = len > 0 ? len : 4 * (uint64_t)f->a->r->ix.chunk_size;
-		if (guess > ff->body.real)
-			guess = ff->body.real;
-		if (len > pc->max)
-			pc->len = 0;
-		/* A decoder holds the file beside what comes out of it. */
-		pc->weight = 2 * (guess > pc->max ? pc->max : (size_t)guess);
+		b = pc->batch;
+		b->load[b->n++] = &pc->load;
+		b->refs++;
+		b->weight += pc->weight;
+		if (b->n == DDUP_LOADS || b->weight >= BATCH)
+			send(f);
+		/* One reference is that of last. */
 		pc->refs = 1;
-		f->pieces++;
-		f->weight += pc->weight;
 		piece_drop(f, f->last);
 		f->last = pc;
-		pc->job.run = run;
-		pool_submit(f->pool, &pc->job);
 	}
 	pc->refs++;
 	u->piece = pc;
@@ -343,20 +454,17 @@ ready(struct feed *f, struct ffile *ff, struct piece **out, struct err *e)
 			    str_q(ff->path));
 	}
 	pc = ff->first->piece;
-	if (!pc->waited) {
-		pool_wait(f->pool, &pc->job);
-		pc->waited = true;
-	}
+	batch_wait(f, pc->batch);
 	*out = pc;
 	return 1;
 }
 
 static int
-lost(struct feed *f, struct ffile *ff, struct piece *pc, struct err *e)
+lost(struct feed *f, struct ffile *ff, const struct load *l, struct err *e)
 {
-	if (!f->lenient || (pc->err.code != CALA_INTEGRITY &&
-	    pc->err.code != CALA_NOTFOUND)) {
-		*e = pc->err;
+	if (!f->lenient || (l->err.code != CALA_INTEGRITY &&
+	    l->err.code != CALA_NOTFOUND)) {
+		*e = l->err;
 		/* Not in the store is not "no such file" of who asked. */
 		if (e->code == CALA_NOTFOUND)
 			e->code = CALA_INTEGRITY;
@@ -364,7 +472,7 @@ lost(struct feed *f, struct ffile *ff, struct piece *pc, struct err *e)
 		return e->code != CALA_INTEGRITY ? -1 : err_hint(e,
 		    "--no-check goes on, with zeros for what is lost");
 	}
-	return say_lost(f, ff, &pc->err);
+	return say_lost(f, ff, &l->err);
 }
 
 ssize_t
@@ -372,6 +480,7 @@ feed_read(struct feed *f, struct ffile *ff, void *p, size_t n, struct err *e)
 {
 	uint64_t left = ff->body.real - ff->pos, skip;
 	struct piece *pc = NULL;
+	const struct load *l;
 	size_t have;
 	int r;
 
@@ -382,12 +491,13 @@ feed_read(struct feed *f, struct ffile *ff, void *p, size_t n, struct err *e)
 			return -1;
 		if (r == 0)
 			return zeros(f, ff, p, n, e);
-		have = pc->n;
-		if (pc->ret == -1) {
-			if (lost(f, ff, pc, e) == -1)
+		l = &pc->load;
+		have = l->n;
+		if (l->ret == -1) {
+			if (lost(f, ff, l, e) == -1)
 				return -1;
 			/* Nobody knows how long it was: the file ends here. */
-			have = pc->len > 0 ? pc->len : SIZE_MAX;
+			have = l->len > 0 ? l->len : SIZE_MAX;
 		}
 		skip = ff->drop < have - ff->used ? ff->drop :
 		    have - ff->used;
@@ -401,14 +511,14 @@ feed_read(struct feed *f, struct ffile *ff, void *p, size_t n, struct err *e)
 		}
 		if (n > have - ff->used)
 			n = have - ff->used;
-		if (pc->ret == -1)
+		if (l->ret == -1)
 			memset(p, 0, n);
 		else
-			memcpy(p, pc->p + ff->used, n);
+			memcpy(p, l->p + ff->used, n);
 		ff->used += n;
 		ff->pos += n;
-		if (ff->pos == ff->body.real && pc->ret == 0 &&
-		    ff->used < pc->n && !ff->told) {
+		if (ff->pos == ff->body.real && l->ret == 0 &&
+		    ff->used < l->n && !ff->told) {
 			log_warn(f->a->r->log, "%s: its chunks hold more than "
 			    "its size; the rest is left out",
 			    str_q(ff->path));

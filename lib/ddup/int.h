@@ -156,6 +156,26 @@ struct decoder *decoder_new(struct err *);
 int decoder_load(struct decoder *, int, const unsigned char *, size_t,
     size_t, const unsigned char **, size_t *, struct err *);
 size_t decoder_trailing(const struct decoder *);
+/*
+ * A chunk to be read: hash, len, max as above; buf is memory from malloc, or
+ * NULL, of room bytes, changed for more or other memory as needed, and freed by
+ * the caller; p, n: the plain bytes, in buf.
+ * decoder_loads(d, chunks, v, n): some chunks, DDUP_LOADS at most, each with an
+ * answer of its own in ret and err.  Several cost less than each alone.
+ */
+enum { DDUP_LOADS = 16 };
+
+struct load {
+	unsigned char hash[DDUP_HASH];
+	size_t len, max;
+	unsigned char *buf;
+	size_t room;
+	const unsigned char *p;
+	size_t n;
+	int ret;
+	struct err err;
+};
+void decoder_loads(struct decoder *, int, struct load *const *, size_t);
 /* decoder_size(d): the bytes of memory that it holds. */
 size_t decoder_size(const struct decoder *);
 void decoder_free(struct decoder *);    /* NULL is fine */
