@@ -8,7 +8,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -214,19 +213,10 @@ by_proxy(const struct pbs_target *t, unsigned seconds, struct log *log,
     struct err *e)
 {
 	struct pbs_target p = { .port = 0 };
-	const char *at = t->proxy, *end;
-	char url[PBS_HOST + 32];
-	int fd, n;
+	int fd;
 
-	/* the same grammar, but that here it is plain HTTP and a port is due */
-	if (strncasecmp(at, "http://", 7) == 0)
-		at += 7;
-	end = at + strcspn(at, "/");
-	n = snprintf(url, sizeof(url), "https://%.*s", (int)(end - at), at);
-	if (strstr(at, "://") != NULL || n < 0 || (size_t)n >= sizeof(url) ||
-	    pbs_target_url(&p, url, e) == -1)
-		return err_set(e, CALA_USAGE, "proxy '%s': only "
-		    "http://HOST:PORT is supported", str_q(t->proxy));
+	if (pbs_target_proxy(&p, t->proxy, e) == -1)
+		return -1;
 	if ((fd = dial(p.host, p.port, seconds, log, e)) == -1)
 		return err_ctx(e, "proxy");
 	if (ask_proxy(fd, t, when_mono() + seconds, e) == -1) {

@@ -46,10 +46,14 @@ pbs_name_ok(const char *s)
 	return n <= PBS_NAME_MAX && name_n(s, n);
 }
 
+/* What stands in front of an @ may be a password. */
 static int
 bad_url(const char *url, const char *why, struct err *e)
 {
-	return err_set(e, CALA_USAGE, "url '%s': %s", str_q(url), why);
+	const char *at = strrchr(url, '@');
+
+	return err_set(e, CALA_USAGE, "url '%s%s': %s", at != NULL ? "..." :
+	    "", str_q(at != NULL ? at : url), why);
 }
 
 int
@@ -104,6 +108,30 @@ pbs_target_url(struct pbs_target *t, const char *url, struct err *e)
 	t->host[k] = '\0';
 	t->port = (uint16_t)port;
 	return 0;
+}
+
+int
+pbs_target_proxy(struct pbs_target *p, const char *proxy, struct err *e)
+{
+	const char *at = proxy, *colon;
+	char url[PBS_HOST + 32];
+	struct err ignored = ERR_INIT;
+	size_t len;
+	int n;
+
+	if (strncasecmp(at, "http://", 7) == 0)
+		at += 7;
+	/* the same grammar, but that here it is plain HTTP and a port is due */
+	len = strcspn(at, "/");
+	colon = memrchr(at, ':', len);
+	n = snprintf(url, sizeof(url), "https://%.*s", (int)len, at);
+	if (strstr(at, "://") == NULL && colon != NULL && colon[1] >= '0' &&
+	    colon[1] <= '9' && strchr(colon, ']') == NULL && n > 0 &&
+	    (size_t)n < sizeof(url) && pbs_target_url(p, url, &ignored) == 0)
+		return 0;
+	/* it may have a password in it: not shown */
+	return err_set(e, CALA_USAGE, "proxy: only http://HOST:PORT is "
+	    "supported, without a user or password");
 }
 
 int
@@ -172,7 +200,10 @@ int
 pbs_target_check(const struct pbs_target *t, struct err *e)
 {
 	size_t n = t->datastore != NULL ? strlen(t->datastore) : 0;
+	struct pbs_target proxy = { .port = 0 };
 
+	if (t->proxy != NULL && pbs_target_proxy(&proxy, t->proxy, e) == -1)
+		return -1;
 	if (*t->host == '\0' || t->port == 0)
 		return err_set(e, CALA_USAGE, "no host of the server");
 	if (n < STORE_MIN || n > STORE_MAX || !name_n(t->datastore, n))

@@ -64,13 +64,17 @@ struct pbs_snap {
  * pbs_target_url(t, url, e): host and port out of "https://HOST[:PORT][/]";
  * an IPv6 address stands in brackets.  CALA_USAGE for anything else, also for
  * http: a token is not sent in the clear.
+ * pbs_target_proxy(p, proxy, e): host and port of a proxy out of
+ * "[http://]HOST:PORT[/]" into p, whose other fields stay.  CALA_USAGE for
+ * anything else, without showing it: it may hold a password.
  * pbs_target_pin(t, text, e): the fingerprint in any case, with colons or
  * without, white space around it ignored (pbs.md §1.1).  Exactly 32 bytes, or
  * CALA_USAGE: never "no pin".
- * pbs_target_check(t, e): names, ids and secret as the server's schemas want
+ * pbs_target_check(t, e): proxy, names, ids and secret as the server's schemas want
  * them (pbs.md §2.7); CALA_USAGE says which one is not.
  */
 int  pbs_target_url(struct pbs_target *, const char *, struct err *);
+int  pbs_target_proxy(struct pbs_target *, const char *, struct err *);
 int  pbs_target_pin(struct pbs_target *, const char *, struct err *);
 int  pbs_target_check(const struct pbs_target *, struct err *);
 

@@ -219,6 +219,27 @@ chunks() {
 	[ "$status" -eq 20 ]
 }
 
+@test "a password in the way to the server is refused, and not repeated" {
+	some
+	for way in http://user:hunter2@127.0.0.1:9 ftp://user:hunter2@127.0.0.1:9 \
+	    socks5://127.0.0.1:9 http://127.0.0.1 'http://[::1]'; do
+		for do in list "put -s $S t" check; do
+			# shellcheck disable=SC2086
+			https_proxy=$way run --separate-stderr d $do
+			[ "$status" -eq 2 ]
+			[[ $output$stderr == *'proxy: only http://HOST:PORT'* ]]
+			[[ $output$stderr != *hunter2* ]]
+		done
+	done
+	sed -i 's,^url = https://,&root:hunter2@,' cala.conf
+	grep -q hunter2 cala.conf
+	run --separate-stderr d list
+	[ "$status" -eq 2 ]
+	[[ $stderr == *'a user or password in the URL'* ]]
+	[[ $output$stderr != *hunter2* ]]
+	[ -z "$(pbs_snapshots)" ]
+}
+
 # forged OUT: archives whose names, links or tables lead elsewhere
 forged() {
 	mkdir -p "$1"

@@ -496,9 +496,12 @@ unreachable(void **state)
 	assert_null(pbs_session(&t, "backup", &snap, &logger, &e));
 	assert_int_equal(e.code, CALA_NET);
 	assert_non_null(strstr(e.msg, "127.0.0.1"));
-	t.proxy = "socks5://x";
+	t.proxy = "socks5://who:hush@x";
 	assert_null(pbs_session(&t, "backup", &snap, &logger, &e));
 	assert_int_equal(e.code, CALA_USAGE);
+	assert_null(strstr(e.msg, "hush"));
+	assert_int_equal(pbs_target_url(&t, "https://who:hush@x", &e), -1);
+	assert_null(strstr(e.msg, "hush"));
 	close(fd);
 }
 
