@@ -330,12 +330,8 @@ pbsdisk_taken(struct driver_call *call, struct pbs_disk *d, const char *uuid,
 
 /* ---- records ---- */
 
-/*
- * A blob, encrypted by our key if there is one given; the one that the manifest
- * has, but for the manifest itself.
- */
-static int
-blob_get(struct pbs_disk *d, const struct pbs_shot *s,
+int
+pbsdisk_blob(struct pbs_disk *d, const struct pbs_shot *s,
     const struct pbs_manifest *m, const char *name,
     const struct pbs_crypt *crypt, struct buf *out, struct err *e)
 {
@@ -364,7 +360,7 @@ pbsdisk_manifest(struct pbs_disk *d, const struct pbs_shot *s,
 	int ret;
 
 	buf_init(&b, PBS_MANIFEST_MAX);
-	ret = blob_get(d, s, NULL, PBS_MANIFEST, NULL, &b, e);
+	ret = pbsdisk_blob(d, s, NULL, PBS_MANIFEST, NULL, &b, e);
 	if (ret == 0)
 		ret = pbs_manifest_parse(m, b.p, b.len, e);
 	buf_fini(&b);
@@ -394,7 +390,7 @@ identify(struct driver_call *call, struct pbs_disk *d,
 	p.uuid[0] = '\0';
 	if (pbs_manifest_file(m, PBS_PANEL_BLOB) != NULL) {
 		buf_init(&b, 1 << 20);
-		if (blob_get(d, s, m, PBS_PANEL_BLOB, NULL, &b, &own) == 0)
+		if (pbsdisk_blob(d, s, m, PBS_PANEL_BLOB, NULL, &b, &own) == 0)
 			pbs_panel_get(b.p, b.len, &p, &own);
 		buf_fini(&b);
 	}
@@ -440,7 +436,7 @@ sealed(struct driver_call *call, struct pbs_disk *d,
 		return 0;
 	buf_init(&b, RECORD_MAX + 1);
 	if (ret == 1)
-		ret = blob_get(d, s, m, PBS_RECORD_BLOB, d->crypt, &b, &own);
+		ret = pbsdisk_blob(d, s, m, PBS_RECORD_BLOB, d->crypt, &b, &own);
 	if (ret == 0)
 		ret = record_get(&full, b.p, b.len, PBS_RECORD_BLOB, &own);
 	buf_fini(&b);
@@ -606,6 +602,9 @@ static const struct driver_verb extra[] = {
 	{ "prune", "let the server remove a server's old backups",
 	    DRIVER_SERVER | DRIVER_DRY | DRIVER_BLOCKED | DRIVER_KEEP,
 	    pbsdisk_prune },
+	{ "sealed-key", "the encryption key, sealed for the master key",
+	    DRIVER_SERVER | DRIVER_BACKUP | DRIVER_BLOCKED,
+	    pbsdisk_sealed_key },
 	{ "verify-job", "let the server verify a backup",
 	    DRIVER_SERVER | DRIVER_BACKUP, pbsdisk_verify_job },
 	{ NULL, NULL, 0, NULL }

@@ -20,6 +20,7 @@
 #include "driver/driver.h"
 #include "pbs/target.h"
 
+struct buf;
 struct pbs_crypt;
 struct pbs_manifest;
 struct pbs_rest;
@@ -96,12 +97,18 @@ int  pbsdisk_taken(struct driver_call *, struct pbs_disk *, const char *,
     struct err *);
 
 /*
+ * pbsdisk_blob(d, s, m, name, crypt, out, e): a file of s without a session,
+ * decoded, encrypted if crypt is given; the one that the manifest m has, where
+ * that is given.  CALA_NOTFOUND, CALA_INTEGRITY.
  * pbsdisk_manifest(d, s, m, e): without a session; the caller frees it.  That it
  * is the snapshot's own is checked, a signature is not.
  * pbsdisk_record(call, d, s, rec, e): the record of s, or what the snapshot
  * itself tells (foreign).  rec is initialised here.  CALA_NOTFOUND: it was
  * removed, or is being made.  Any thread.
  */
+int pbsdisk_blob(struct pbs_disk *, const struct pbs_shot *,
+    const struct pbs_manifest *, const char *, const struct pbs_crypt *,
+    struct buf *, struct err *);
 int pbsdisk_manifest(struct pbs_disk *, const struct pbs_shot *,
     struct pbs_manifest *, struct err *);
 int pbsdisk_record(struct driver_call *, struct pbs_disk *,

@@ -16,6 +16,7 @@
 
 #include "archive/archive.h"
 #include "archive/intake.h"
+#include "base/buf.h"
 #include "base/code.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -33,6 +34,7 @@
 #include "pbs/backup.h"
 #include "pbs/before.h"
 #include "pbs/blob.h"
+#include "pbs/master.h"
 #include "pbs/rest.h"
 #include "pbs/target.h"
 
@@ -53,6 +55,7 @@ struct put {
 	struct pbs_before before;
 	struct pbs_draft *draft;
 	struct pbs_manifest m;
+	struct buf master;              /* the key sealed for it, or empty */
 	struct reader *walk;
 	struct match *match;
 	uint64_t warned;                /* warnings of earlier sessions */
@@ -172,6 +175,21 @@ has_room(struct put *p, struct err *e)
 	return err_hint(e, "prune, and run garbage collection on the server");
 }
 
+/* What recovers the key, where the configuration says who may. */
+static int
+master(struct put *p, struct err *e)
+{
+	const char *pem = conf_get(p->call->cfg, "master-public-key");
+
+	buf_init(&p->master, PBS_CHUNK_MAX);
+	if (pem == NULL)
+		return 0;
+	if (p->d->crypt == NULL)
+		return err_set(e, CALA_USAGE, "master-public-key: there is no "
+		    "encryption-key that it could recover");
+	return pbs_master_seal(pem, p->d->crypt, &p->master, e);
+}
+
 static int
 begin(struct put *p, struct err *e)
 {
@@ -184,7 +202,8 @@ begin(struct put *p, struct err *e)
 	};
 
 	if ((p->d = pbsdisk_open(call, e)) == NULL ||
-	    pbsdisk_key(call, p->d, e) == -1 || untaken(p, e) == -1 ||
+	    pbsdisk_key(call, p->d, e) == -1 || master(p, e) == -1 ||
+	    untaken(p, e) == -1 ||
 	    has_room(p, e) == -1)
 		return -1;
 	p->snap.type = "host";
@@ -218,6 +237,7 @@ put_end(struct put *p)
 	p->draft = NULL;
 	pbs_before_fini(&p->before);
 	pbs_manifest_fini(&p->m);
+	buf_fini(&p->master);
 	pbs_backup_free(p->session);
 	p->session = NULL;
 }
@@ -277,7 +297,7 @@ fill_record(struct put *p, struct err *e)
 /* A small file: sealed or not, stored, and listed in the manifest. */
 static int
 blob(struct put *p, const char *name, const struct pbs_crypt *c,
-    const struct buf *text, struct err *e)
+    enum pbs_mode mode, const struct buf *text, struct err *e)
 {
 	struct pbs_coder *k = pbs_coder_new(c, 0, e);
 	struct sha256 *h = sha256_new(e);
@@ -302,8 +322,7 @@ blob(struct put *p, const char *name, const struct pbs_crypt *c,
 	sha256_end(h, csum);
 	/* The manifest does not list itself. */
 	ret = strcmp(name, PBS_MANIFEST) == 0 ? 0 :
-	    pbs_manifest_add(&p->m, name, c != NULL ? PBS_MODE_ENCRYPT :
-	    PBS_MODE_NONE, n, csum, e);
+	    pbs_manifest_add(&p->m, name, mode, n, csum, e);
 out:
 	free(out);
 	sha256_free(h);
@@ -321,7 +340,8 @@ put_records(struct put *p, struct err *e)
 	buf_init(&b, PBS_CHUNK_MAX);
 	if (p->d->crypt != NULL) {
 		if (record_put(rec, &b, e) == -1 ||
-		    blob(p, PBS_RECORD_BLOB, p->d->crypt, &b, e) == -1)
+		    blob(p, PBS_RECORD_BLOB, p->d->crypt, PBS_MODE_ENCRYPT, &b,
+		    e) == -1)
 			goto out;
 		buf_reset(&b);
 	}
@@ -329,14 +349,16 @@ put_records(struct put *p, struct err *e)
 	    pbs_draft_name(p->draft), pbs_draft_catalog(p->draft),
 	    &b);
 	if (buf_failed(&b, e) == -1 ||
-	    blob(p, PBS_PANEL_BLOB, NULL, &b, e) == -1 ||
+	    blob(p, PBS_PANEL_BLOB, NULL, PBS_MODE_NONE, &b, e) == -1 ||
+	    (p->master.len > 0 && blob(p, PBS_MASTER, NULL,
+	    PBS_MODE_ENCRYPT, &p->master, e) == -1) ||
 	    pbs_record_put(rec, p->d->crypt != NULL, &p->m, e) == -1)
 		goto out;
 	buf_reset(&b);
 	if (pbs_draft_note(p->draft, &p->m, e) == -1 ||
 	    pbs_manifest_put(&p->m, p->d->crypt, &b, e) == -1)
 		goto out;
-	ret = blob(p, PBS_MANIFEST, NULL, &b, e);
+	ret = blob(p, PBS_MANIFEST, NULL, PBS_MODE_NONE, &b, e);
 out:
 	buf_fini(&b);
 	return ret;

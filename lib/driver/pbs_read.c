@@ -19,6 +19,8 @@
 #include "driver/pbs_record.h"
 #include "fs/extract.h"
 #include "fs/fs.h"
+#include "pbs/blob.h"
+#include "pbs/master.h"
 #include "pxar/pxar.h"
 
 enum { COPY_BUF = 1 << 20 };
@@ -455,5 +457,48 @@ pbsdisk_archive(struct driver_call *call, struct err *e)
 		ret = copy(call, b->meta, e);
 	}
 	branch_close(&b->t);
+	return ret;
+}
+
+/* ---- the key that a master key recovers ---- */
+
+/* Without our key, which may be lost: that is what it is for. */
+static int
+sealed_key(struct driver_call *call, struct pbs_disk *d, struct buf *out,
+    struct err *e)
+{
+	struct pbs_manifest m;
+	int ret;
+
+	if (pbsdisk_find(call, d, e) == -1 ||
+	    pbsdisk_manifest(d, &d->found, &m, e) == -1)
+		return -1;
+	ret = pbs_manifest_file(&m, PBS_MASTER) == NULL ?
+	    err_set(e, CALA_NOTFOUND, "backup %s was made without a master "
+	    "key", call->backup) : pbsdisk_blob(d, &d->found, &m, PBS_MASTER,
+	    NULL, out, e);
+	pbs_manifest_fini(&m);
+	return ret;
+}
+
+int
+pbsdisk_sealed_key(struct driver_call *call, struct err *e)
+{
+	struct pbs_disk *d;
+	struct sink *out = NULL;
+	struct buf b;
+	int ret = -1;
+
+	if (isatty(STDOUT_FILENO))
+		return err_set(e, CALA_USAGE, "a sealed key is nothing for a "
+		    "terminal: send it into a file or a pipe");
+	buf_init(&b, PBS_CHUNK_MAX);
+	if ((d = pbsdisk_open(call, e)) != NULL &&
+	    sealed_key(call, d, &b, e) == 0 &&
+	    (out = sink_fd(STDOUT_FILENO, false, "standard output", e)) !=
+	    NULL && sink_write(out, b.p, b.len, e) == 0)
+		ret = sink_commit(out, e);
+	sink_free(out);
+	buf_fini(&b);
 	return ret;
 }

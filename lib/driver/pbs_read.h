@@ -75,11 +75,12 @@ struct pbs_archive {
 int pbs_archive(const struct pbs_manifest *, struct pbs_archive *,
     struct err *);
 
-/* The driver's open, get, restore, and its verbs archive and outline. */
+/* The driver's open, get, restore; its verbs archive, sealed-key, outline. */
 int pbsdisk_tree(struct driver_call *, struct tree **, struct err *);
 int pbsdisk_get(struct driver_call *, struct reader **, struct err *);
 int pbsdisk_restore(struct driver_call *, struct err *);
 int pbsdisk_archive(struct driver_call *, struct err *);
+int pbsdisk_sealed_key(struct driver_call *, struct err *);
 int pbsdisk_outline(struct driver_call *, struct err *);
 
 #endif

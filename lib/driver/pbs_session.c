@@ -17,9 +17,8 @@
 #include "driver/pbs_record.h"
 #include "pbs/blob.h"
 #include "pbs/chunks.h"
+#include "pbs/master.h"
 #include "pbs/reader.h"
-
-#define MASTER "rsa-encrypted.key.blob"  /* pbs.md §6.5 */
 
 enum { PAUSE_MAX = 30, MEMORY = 48 << 20 };
 
@@ -447,8 +446,7 @@ pbs_session_blob(struct pbs_session *s, const struct pbs_file *f,
 	    file_get(s, f->name, &raw, e) == -1 ||
 	    pbs_file_is(f, raw.p, raw.len, e) == -1)
 		goto out;
-	/* It has the others' mode, and is plain: by it the key is got back. */
-	if (strcmp(f->name, MASTER) == 0)
+	if (strcmp(f->name, PBS_MASTER) == 0)
 		crypt = NULL;
 	if ((k = pbs_coder_new(crypt, 0, e)) == NULL)
 		goto out;

@@ -559,3 +559,71 @@ rss() {
 	[ -n "${CALA_SANITIZE:-}" ] ||
 	    awk '$1 >= 98304 { bad = 1 } END { exit NR != 3 || bad }' rss
 }
+
+@test "a master key gets back the key that was lost" {
+	pbs_start
+	mkdir t
+	echo one >t/a
+	openssl genrsa -out master.pem 3072 2>/dev/null
+	openssl rsa -in master.pem -pubout -out master.pub 2>/dev/null
+	cala-pbs key create -q --kdf none key
+	pbs_conf conf "encryption-key-file = $PWD/key" \
+		"master-public-key = $PWD/master.pub"
+	cala-pbs put -c c -s $S --uuid "$(uuid 1)" t
+	PBS_KEY=$PWD/key pbs_sound
+	cala-pbs verify -c c -b "$(uuid 1)" --read-data
+	cala-pbs check -c c
+	# The key and its configuration are gone.
+	print=$(cala-pbs key show --json key | jq -r .fingerprint)
+	rm key
+	pbs_conf conf
+	run cala-pbs cat -c c -b "$(uuid 1)" a
+	[ "$status" -eq 12 ]
+	cala-pbs sealed-key -c c -b "$(uuid 1)" >sealed
+	run ! grep -q "$print" sealed
+	openssl pkeyutl -decrypt -inkey master.pem -in sealed >key
+	chmod 600 key
+	[ "$(cala-pbs key show --json key | jq -r .fingerprint)" = "$print" ]
+	pbs_conf conf "encryption-key-file = $PWD/key"
+	[ "$(cala-pbs cat -c c -b "$(uuid 1)" a)" = one ]
+	# One that was made without.
+	cala-pbs put -c c -s $S --uuid "$(uuid 2)" t
+	run --separate-stderr cala-pbs sealed-key -c c -b "$(uuid 2)"
+	[ "$status" -eq 10 ]
+	[ -z "$output" ]
+	# A damaged one.
+	blob=$(find "$PBS_DIR" -name rsa-encrypted.key.blob)
+	printf x | dd of="$blob" bs=1 seek=99 conv=notrunc status=none
+	run --separate-stderr cala-pbs sealed-key -c c -b "$(uuid 1)"
+	[ "$status" -eq 14 ]
+	[ -z "$output" ]
+	run cala-pbs verify -c c -b "$(uuid 1)"
+	[ "$status" -eq 14 ]
+}
+
+@test "a master key that is none, or for nothing, is refused before anything is sent" {
+	pbs_start
+	mkdir t
+	echo one >t/a
+	cala-pbs key create -q --kdf none key
+	openssl genrsa -out small.pem 1024 2>/dev/null
+	openssl rsa -in small.pem -pubout -out small 2>/dev/null
+	openssl ecparam -name prime256v1 -genkey -noout 2>/dev/null |
+		openssl ec -pubout -out ec 2>/dev/null
+	echo none >none
+	for pem in small ec none small.pem; do
+		pbs_conf conf "encryption-key-file = $PWD/key" \
+			"master-public-key = $PWD/$pem"
+		run --separate-stderr cala-pbs put -c c -s $S t
+		[ "$status" -eq 2 ]
+		[ -z "$output" ]
+		[[ $stderr == *'master-public-key'* ]]
+	done
+	openssl rsa -in small.pem -pubout -out small 2>/dev/null
+	pbs_conf conf "master-public-key = $PWD/small"
+	run --separate-stderr cala-pbs put -c c -s $S t
+	[ "$status" -eq 2 ]
+	[[ $stderr == *'no encryption-key'* ]]
+	[ -z "$(pbs_snapshots)" ]
+	[ "$(pbs_count op='upgrade backup')" = 0 ]
+}
