@@ -548,3 +548,33 @@ meddle() {
 	assert_output other
 	healthy 1
 }
+
+@test "a restore holds few chunks at a time, however their sizes mix" {
+	mkdir t
+	python3 - <<'PY'
+import os, random
+r = random.Random(1)
+hexes = bytes(97 + i % 16 for i in range(256))
+for i in range(12):
+    os.mkdir(f"t/{i:02}")
+    for k in range(4):
+        with open(f"t/{i:02}/a{k}", "wb") as f:
+            f.write(r.randbytes(1 << 18).translate(hexes) * 4 + bytes([i, k]))
+    with open(f"t/{i:02}/b", "wb") as f:
+        f.write(bytes(4 << 20) + bytes([i]))
+    for k in range(200):
+        with open(f"t/{i:02}/c{k:03}", "wb") as f:
+            f.write(r.randbytes(500))
+PY
+	put 1 t
+	mkdir out
+	CALA_SANITIZE=${CALA_SANITIZE-} python3 - cala-ddup restore -q -j 2 \
+	    -c c -s $S -b "$(uuid 1)" out <<'PY'
+import os, resource, subprocess, sys
+assert subprocess.call(sys.argv[1:]) == 0
+kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(kib, "KiB")
+assert os.environ["CALA_SANITIZE"] or kib < 64 * 1024
+PY
+	diff -r t out
+}
