@@ -336,13 +336,17 @@ int kopia_fetch(struct kopia *, const char *const *, size_t, size_t, unsigned,
  *   nothing else, by one run of the program, which looks itself whether the
  *   manifest is still there.  NULL: there is none, or it is something else; e
  *   says no more.
+ * kopia_tar_file(block, size): the pure part: is the first block of a tar that of
+ *   a regular file without a name, whose size it says itself?
  * kopia_reader(k, snap, log, e): all of it, by the tar stream, with the root's
  * own metadata first.
  */
+enum { KOPIA_TAR = 512 };
 struct tree *kopia_tree(struct kopia *, const struct kopia_snap *, bool,
     unsigned, struct log *, struct err *);
 struct tree *kopia_quick(struct kopia *, const struct kopia_snap *,
     const char *, struct err *);
+bool kopia_tar_file(const unsigned char [KOPIA_TAR], uint64_t *);
 struct reader *kopia_reader(struct kopia *, const struct kopia_snap *,
     struct log *, struct err *);
 

@@ -16,7 +16,7 @@
 #include "base/err.h"
 #include "base/str.h"
 
-enum { BLOCK = 512, SIZE_AT = 124, SIZE_LEN = 12, TYPE_AT = 156,
+enum { BLOCK = KOPIA_TAR, SIZE_AT = 124, SIZE_LEN = 12, TYPE_AT = 156,
 	MAGIC_AT = 257, WASTE = 64 << 10 };
 
 struct quick {
@@ -35,8 +35,8 @@ of_content(struct content *c)
 }
 
 /* What was asked for itself has no name in the tar. */
-static bool
-plain_file(const unsigned char b[BLOCK], uint64_t *size)
+bool
+kopia_tar_file(const unsigned char b[KOPIA_TAR], uint64_t *size)
 {
 	size_t i;
 
@@ -185,7 +185,7 @@ kopia_quick(struct kopia *k, const struct kopia_snap *s, const char *path,
 	    (q->path = strdup(path)) == NULL ||
 	    kopia_start(&q->run, k, &cmd, e) == -1 ||
 	    read_full(q->run.child, block, sizeof(block), e) == -1 ||
-	    !plain_file(block, &q->size)) {
+	    !kopia_tar_file(block, &q->size)) {
 		if (q != NULL)
 			t_close(&q->t);
 		free(where);

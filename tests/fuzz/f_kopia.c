@@ -56,6 +56,16 @@ folder(const char *text, size_t n)
 	kopia_dir_fini(&d);
 }
 
+/* Nothing larger than its digits say. */
+static void
+tar(const uint8_t *p, size_t n)
+{
+	uint64_t size;
+
+	if (n >= KOPIA_TAR && kopia_tar_file(p, &size) && size >> 36 != 0)
+		abort();
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
@@ -66,6 +76,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		return 0;
 	manifest(text, n);
 	folder(text, n);
+	tar(p, n);
 	(void)kopia_class(text);
 	(void)kopia_too_old(text);
 	buf_init(&b, 1 << 20);

@@ -55,6 +55,8 @@ messages_have_a_status(void **state)
 		{ "parsing base URL: invalid server address, must be "
 		    "'https://host:port' or 'unix+https://<path>",
 		    CALA_USAGE },
+		{ "unable to get filesystem directory entry: k59b8961f6ac6f/one "
+		    "is not a directory object", CALA_NOTFOUND },
 		{ "kopia: error: unknown long flag '--x', try --help",
 		    CALA_USAGE },
 		{ "open repository: get password: password prompt error: "
@@ -379,6 +381,36 @@ rules_of_a_tree(void **state)
 	assert_int_equal(fs_remove(AT_FDCWD, dir), 0);
 }
 
+static void
+a_file_alone_in_a_tar(void **state)
+{
+	static const struct { size_t at; const char *text; bool ok; } t[] = {
+		{ 0, "", true }, { 0, "x", false },     /* a name */
+		{ 156, "", true }, { 156, "5", false }, { 156, "2", false },
+		{ 156, "x", false }, { 156, "L", false }, { 257, "gnu", false },
+		{ 124, "777777777777", true }, { 124, "0000000100 ", true },
+		{ 124, "8", false }, { 124, "\x80", false },
+		{ 124, "00-1", false },
+	};
+	unsigned char b[KOPIA_TAR];
+	uint64_t size;
+	size_t i, n;
+
+	(void)state;
+	for (i = 0; i < sizeof(t) / sizeof(*t); i++) {
+		memset(b, 0, sizeof(b));
+		memcpy(b + 124, "00000001004", 11);
+		b[156] = '0';
+		memcpy(b + 257, "ustar", 5);
+		n = strlen(t[i].text);
+		memcpy(b + t[i].at, t[i].text, n > 0 ? n : 1);
+		assert_int_equal(kopia_tar_file(b, &size), t[i].ok);
+		if (t[i].ok)
+			assert_int_equal(size, t[i].at != 124 ? 01004 :
+			    n == 12 ? 0777777777777 : 0100);
+	}
+}
+
 int
 main(void)
 {
@@ -394,6 +426,7 @@ main(void)
 		cmocka_unit_test(literals),
 		cmocka_unit_test(patterns),
 		cmocka_unit_test(rules_of_a_tree),
+		cmocka_unit_test(a_file_alone_in_a_tar),
 	};
 
 	return cmocka_run_group_tests_name("kopia", tests, NULL, NULL);
