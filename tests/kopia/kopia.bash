@@ -118,7 +118,8 @@ kopia_client() {
 kopia_known() {
 	local user=calagopus@node1 slug
 	slug=$(printf '%s\0%s' "$KOPIA_URL" $user | sha256sum | cut -c1-16)
-	mkdir -p -m 700 "$1/.kopia"
+	mkdir -p "$1"
+	mkdir -m 700 "$1/.kopia"
 	(umask 077 && kopia_client "$1/.kopia/$slug.config" $user)
 }
 
