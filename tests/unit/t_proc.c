@@ -321,6 +321,7 @@ chain(size_t n, const char **scripts, struct proc *p)
 static void
 causes(void **state)
 {
+	char dir[] = "/tmp/t_proc.XXXXXX", file[64], producer[256], sink[128];
 	struct proc p[4];
 
 	(void)state;
@@ -341,9 +342,20 @@ causes(void **state)
 	assert_int_equal(CHAIN(2, "exit 3", "cat >/dev/null; exit 14"), 1);
 	/* nothing before it failed: then 4 is the cause itself */
 	assert_int_equal(CHAIN(2, "echo x", "cat >/dev/null; exit 4"), 1);
-	/* what ended first is the cause, even downstream */
-	assert_int_equal(CHAIN(2, "trap '' PIPE; while echo x 2>/dev/null; do"
-	    " :; done; exit 1", "exit 12"), 1);
+	/*
+	 * What ended first is the cause, even downstream.  Of two that are
+	 * seen at once it would be the other: the producer goes on until the
+	 * sink was waited for.
+	 */
+	assert_non_null(mkdtemp(dir));
+	snprintf(file, sizeof(file), "%s/pid", dir);
+	snprintf(producer, sizeof(producer), "trap '' PIPE; while echo x; do"
+	    " :; done 2>/dev/null; while kill -0 $(cat %s) 2>/dev/null; do"
+	    " sleep 0.01; done; exit 1", file);
+	snprintf(sink, sizeof(sink), "echo $$ >%s; exit 12", file);
+	assert_int_equal(CHAIN(2, producer, sink), 1);
+	unlink(file);
+	rmdir(dir);
 }
 
 static void
