@@ -117,8 +117,10 @@ run_restore(struct restoring *r, const char *source, const char *target,
 	char parallel[32];
 	const char *args[] = { "restore", source, target, "--mode=local",
 	    "--progress", "--write-sparse-files", parallel, NULL, NULL };
+	/* Of a few files less is saved by the cache than unlocking it takes. */
 	struct kopia_cmd cmd = { .what = "restore", .args = args,
-	    .in = PROC_NULL, .slow = true, .line = progress, .ctx = r };
+	    .in = PROC_NULL, .slow = true, .cached = r->call->npaths == 0,
+	    .line = progress, .ctx = r };
 	struct kopia_run run;
 	int ret;
 
