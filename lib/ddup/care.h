@@ -5,8 +5,8 @@
  * care: what keeps a repository healthy: finishing what was killed, counting,
  * deleting, collecting, proving, rebuilding.
  *
- * Nothing is lowered or removed on the word of an archive that can't be read:
- * as long as there is one, counts only rise and chunks stay.
+ * Nothing is lowered or removed while there is an archive that can't be read, or
+ * one with ids that nothing explains: then counts only rise and chunks stay.
  */
 
 #include <stdbool.h>

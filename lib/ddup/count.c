@@ -142,6 +142,8 @@ archive_counted(void *arg, const char *name, struct err *e)
 		return -1;
 	}
 	c->unreadable++;
+	if (c->again)
+		return 0;
 	if (c->quiet)
 		log_note(c->r->log, "backup %s can't be read to its end: %s",
 		    str_q(name), why.msg);
@@ -154,8 +156,16 @@ archive_counted(void *arg, const char *name, struct err *e)
 int
 count_all(struct count *c, struct err *e)
 {
-	if (repo_index(c->r, e) == -1)
+	if (repo_index(c->r, e) == -1 ||
+	    care_archives(c->r, archive_counted, c, e) == -1)
 		return -1;
+	if (c->added == 0 || c->unknown == 0)
+		return 0;
+	/* What was unknown to one may be what a later one has told. */
+	count_fini(c);
+	c->room = 0;
+	c->archives = c->unreadable = c->unknown = c->unmapped = 0;
+	c->again = true;
 	return care_archives(c->r, archive_counted, c, e);
 }
 
@@ -171,7 +181,7 @@ count_apply(struct count *c)
 			continue;
 		now = index_refs(ix, i);
 		want = i < c->room ? c->refs[i] : 0;
-		if (want == now || (c->unreadable > 0 && want < now))
+		if (want == now || (count_doubt(c) && want < now))
 			continue;
 		index_set_refs(ix, i, want);
 		changed++;

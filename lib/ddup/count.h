@@ -23,15 +23,17 @@ struct count {
 	bool mend;                      /* add those to the index, where they
 					 * have a file */
 	bool quiet;                     /* notes, no warnings */
+	bool again;                     /* what was said is not said twice */
 };
 
 /*
  * count_init(c, r, mend), count_fini.
  * count_one(c, a, e): the archive a; -1 when it can't be read.
  * count_all(c, e): every archive; those that can't be read are warned about
- *   and counted.
- * count_apply(c): the counts into the index: exact when everything could be
- *   read, else only where they rise.  An id that an archive refers to and no
+ *   and counted.  When it has mended something it counts a second time: what
+ *   one archive told may be what an id of another means.
+ * count_apply(c): the counts into the index: exact when there is no doubt (see
+ *   below), else only where they rise.  An id that an archive refers to and no
  *   index knows (its writer was killed) is never given to another chunk.
  *   Returns how many numbers changed.
  * count_doubt(c): is there a backup that can't be read, or that has ids which
@@ -45,8 +47,8 @@ uint64_t count_apply(struct count *);
 bool count_doubt(const struct count *);
 
 /*
- * care_recount(r, c, &changed, e): count_all and count_apply; when everything
- * could be read, the index is ours again.  c mends: another program that wrote
+ * care_recount(r, c, &changed, e): count_all and count_apply; when there is no
+ * doubt, the index is ours again.  c mends: another program that wrote
  * its old copy over the index has forgotten chunks that backups use.
  * care_bury(r, &n, e): take all chunks without references out of the index, save
  * it, and then remove their files, n of them.

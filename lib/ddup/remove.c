@@ -90,7 +90,7 @@ care_recount(struct ddup *r, struct count *c, uint64_t *changed,
 	if (count_all(c, e) == -1)
 		return -1;
 	*changed = count_apply(c);
-	if (c->unreadable == 0)
+	if (!count_doubt(c))
 		r->foreign = false;
 	return 0;
 }
@@ -250,8 +250,8 @@ remove_locked(struct ddup *r, const char *name, struct err *e)
 		err_sys(e, "remove %s", file);
 		goto out;
 	}
-	/* With one that can't be read, nobody knows what may go. */
-	if (known && all.unreadable == 0) {
+	/* Where one can't be understood, nobody knows what may go. */
+	if (known && !count_doubt(&all)) {
 		subtract(r, &c);
 		bury(r, &c);
 	}
