@@ -169,8 +169,8 @@ room(int fd, uint64_t need, const char *path, struct err *e)
 		return 0;
 	err_set(e, CALA_NOSPACE, "%s: %s needed, %s free", str_q(path),
 	    str_human(need, a), str_human(have, b));
-	return err_hint(e, "holes need less: 'cala get --raw ... | "
-	    "cala-unpack' without --expect tries it all the same");
+	return err_hint(e, "holes need less: cala's --no-space-check, or no "
+	    "--expect, tries it all the same");
 }
 
 static bool
@@ -184,10 +184,21 @@ is_mount(int at, const char *name)
 	    (x.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 
-/* A mount directly in V can't move; better said before hours of staging. */
+static int
+a_mount(const char *path, struct err *e)
+{
+	err_set(e, CALA_FAIL, "%s: is a mount point", str_q(path));
+	return err_hint(e, "unmount it, or restore without --truncate");
+}
+
+/*
+ * A mount directly in V can't move, and one further down would go away with
+ * the old tree; better said before hours of staging.
+ */
 static int
 no_mounts(const struct swap *s, struct err *e)
 {
+	char path[PATH_MAX], *below;
 	struct dirent *d;
 	DIR *dir;
 	int fd = openat(s->target, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -201,12 +212,15 @@ no_mounts(const struct swap *s, struct err *e)
 		if (strcmp(d->d_name, ".") != 0 &&
 		    strcmp(d->d_name, "..") != 0 &&
 		    is_mount(s->target, d->d_name)) {
-			ret = err_set(e, CALA_FAIL, "%s/%s: is a mount point",
-			    str_q(s->path), str_q(d->d_name));
-			err_hint(e, "unmount it, or restore without "
-			    "--truncate");
+			snprintf(path, sizeof(path), "%s/%s", s->path,
+			    d->d_name);
+			ret = a_mount(path, e);
 		}
 	closedir(dir);
+	if (ret == 0 && (below = swap_mounted(s->path)) != NULL) {
+		ret = a_mount(below, e);
+		free(below);
+	}
 	return ret;
 }
 

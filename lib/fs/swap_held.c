@@ -215,3 +215,21 @@ out:
 	free(place);
 	return found;
 }
+
+char *
+swap_mounted(const char *path)
+{
+	char *line = NULL, *found = NULL;
+	FILE *f = mounts_of("self");
+	size_t cap = 0, n = strlen(path);
+	struct mount m;
+
+	while (f != NULL && found == NULL && getline(&line, &cap, f) != -1)
+		if (parse(line, &m) && strncmp(m.at, path, n) == 0 &&
+		    m.at[n] == '/' && m.at[n + 1] != '\0')
+			found = strdup(m.at);
+	free(line);
+	if (f != NULL)
+		fclose(f);
+	return found;
+}

@@ -90,6 +90,12 @@ int journal_load(struct swap *, struct err *);
 enum { SWAP_BY = 24 };
 bool swap_held(int, const char *, char [SWAP_BY], bool *);
 
+/*
+ * swap_mounted(path): the first place below the canonical path where something
+ * is mounted; heap, NULL where there is none or /proc does not say.
+ */
+char *swap_mounted(const char *);
+
 /* swap_run: go on from s->phase to the end: 0, 1 (steps used up), -1. */
 int swap_run(struct swap *, struct err *);
 

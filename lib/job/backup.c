@@ -29,6 +29,7 @@
 #include "base/when.h"
 #include "job/find.h"
 #include "job/hook.h"
+#include "job/inside.h"
 #include "job/snapshot.h"
 #include "job/state.h"
 #include "job/tool.h"
@@ -49,6 +50,7 @@ struct run {
 	bool post_ran, post_failed;
 	char uuid[UUID_TEXT];
 	char name[64];          /* the default one */
+	char *own;              /* the rule that leaves the store out; NULL */
 	char report[UUID_TEXT + 16], exclude[UUID_TEXT + 16];
 	char *report_path, *exclude_path;
 	struct record rec;      /* the driver's answer */
@@ -95,7 +97,7 @@ each_ignore(const struct run *r, int (*fn)(void *, const char *), void *ctx)
 	for (k = 0; k < r->how->exclude.n; k++)
 		if (fn(ctx, r->how->exclude.v[k]) == -1)
 			return -1;
-	return 0;
+	return r->own != NULL ? fn(ctx, r->own) : 0;
 }
 
 static int
@@ -468,6 +470,31 @@ plan(struct run *r, struct err *e)
 	return p.status;
 }
 
+/* Each backup would hold all that were made before it. */
+static int
+without_store(struct run *r, struct err *e)
+{
+	char *below;
+	int k = inside_store(r->env, r->cfg, r->srv.path, &below, e);
+
+	if (k != 1)
+		return k;
+	if (*below == '\0') {
+		err_set(e, CALA_USAGE, "%s: is where configuration %s keeps "
+		    "its backups", str_q(r->srv.path),
+		    str_q(conf_name(r->cfg)));
+	} else if ((r->own = inside_rule(below)) == NULL) {
+		err_oom(e);
+	} else {
+		log_step(r->env->log, "%s: left out: configuration %s keeps "
+		    "its backups there", str_q(below),
+		    str_q(conf_name(r->cfg)));
+		k = 0;
+	}
+	free(below);
+	return k == 0 ? 0 : -1;
+}
+
 static int
 prepare(struct run *r, const char *server, struct err *e)
 {
@@ -494,6 +521,8 @@ prepare(struct run *r, const char *server, struct err *e)
 	if (!S_ISDIR(st.st_mode))
 		return err_set(e, CALA_USAGE, "%s: not a directory",
 		    str_q(r->srv.path));
+	if (without_store(r, e) == -1)
+		return -1;
 	/* A driver that isn't there should cost no hook. */
 	if (driver_info(r->env, r->cfg, &r->driver, e) == -1 ||
 	    uuid_new(r->uuid, e) == -1)
@@ -549,5 +578,6 @@ out:
 	buf_fini(&r.raw);
 	free(r.report_path);
 	free(r.exclude_path);
+	free(r.own);
 	return ret;
 }

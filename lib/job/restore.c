@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "fs/swap.h"
+#include "job/inside.h"
 #include "job/state.h"
 #include "job/tool.h"
 #include "snap/source.h"
@@ -302,6 +303,9 @@ job_restore(const struct job_env *env, const char *server,
 	if (job_server(env, server, &srv, e) == -1)
 		return -1;
 	if (consistent(&srv, server, how, e) == -1)
+		goto out;
+	if ((how->truncate || (how->to != NULL && how->overwrite)) &&
+	    inside_none(env, how->to != NULL ? how->to : srv.path, e) == -1)
 		goto out;
 	if (!how->discard_old && job_find(env, &srv, backup, &b, e) == -1)
 		goto out;

@@ -239,9 +239,13 @@ recover(const struct job_env *env, const struct conf_server *srv,
 		}
 		goto path;
 	}
-	/* Written whole or not at all, by us alone. */
-	if ((j = json_parse(b.p, b.len, name, e)) == NULL)
-		goto out;
+	/*
+	 * Written whole or not at all, by us alone; but a disk may damage it,
+	 * and that must not end all backups of the server.
+	 */
+	if ((j = json_parse(b.p, b.len, name, &own)) == NULL)
+		log_warn(env->log, "%s: it may be that a post-backup hook is "
+		    "owed, which can't be run", own.msg);
 	job = json_get_str(j, "job");
 	path = json_get_str(j, "path");
 	if (job != NULL && strcmp(job, "backup") == 0) {

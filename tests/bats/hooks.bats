@@ -131,3 +131,22 @@ stored() {
 	cala backup survival
 	[ "$(cat post.ran)" = ran ]
 }
+
+@test "a damaged note of what a killed run owes ends no backups" {
+	cala backup survival
+	state=$(find run -name '*.lock')
+	state=${state%.lock}.state
+	for note in '' noise '[1' '{"v":1}' '{"job":"backup"}'; do
+		printf '%s' "$note" >"$state"
+		run --separate-stderr cala backup survival
+		[ "$status" -eq 3 ] || [ "${note%%:*}" = '{"v"' ] ||
+			[ "${note%%:*}" = '{"job"' ]
+		[ -n "$output" ]
+		[ ! -e "$state" ]
+	done
+	printf noise >"$state"
+	run --separate-stderr cala break-lock survival
+	[ "$status" -eq 3 ]
+	[[ $stderr == *'not valid JSON'*'may be'*'owed'* ]]
+	[ -z "$(find run -type f)" ]
+}

@@ -443,3 +443,46 @@ killed() {
 	cala restore survival latest --to new --no-space-check
 	[ "$(stat -c %s new/holes)" = "$(stat -c %s srv/holes)" ]
 }
+
+@test "what is mounted deep in the directory is not carried off with the old tree" {
+	any_disk
+	[ "$(id -u)" = 0 ] || skip "only root can mount"
+	mkdir -p srv/deep/here
+	mount -t tmpfs none srv/deep/here || skip "no tmpfs here"
+	echo precious >srv/deep/here/file
+	run --separate-stderr cala restore survival latest --truncate
+	at=$(find . -path '*deep/here/file')
+	umount "${at%/file}"
+	[ "$status" -eq 1 ]
+	[[ $stderr == *'deep/here: is a mount point'* ]]
+	[ "$at" = ./srv/deep/here/file ]
+}
+
+@test "backups below the server's directory are not packed, nor replaced with it" {
+	files_only
+	mkdir -p 'srv/my [backups]*' mnt
+	sed -i "s,^backup-directory = .*,backup-directory = $PWD/mnt/my [backups]*/deeper," cala.conf
+	# Seen through a link.
+	rmdir mnt
+	ln -s srv mnt
+	id=$(cala backup survival)
+	second=$(cala backup survival)
+	cala ls -R survival "$second" >list
+	run ! grep -q deeper list
+	grep -qF 'my [backups]*' list
+	[ "$(cala list survival | wc -l)" -eq 2 ]
+	run --separate-stderr cala restore survival "$id" --truncate
+	[ "$status" -eq 2 ]
+	[[ $stderr == *'keeps its backups in it'* ]]
+	run cala restore survival "$id" --to "$PWD/srv" --overwrite
+	[ "$status" -eq 2 ]
+	# Beside it, and over it file by file, is fine.
+	cala restore survival "$id" --to "$PWD/new"
+	cala restore survival "$id"
+	[ "$(cala list survival | wc -l)" -eq 2 ]
+	# The store itself is no server of its own store.
+	sed -i "s,^path = .*,path = $PWD/srv/my [backups]*/deeper," cala.conf
+	run --separate-stderr cala backup survival
+	[ "$status" -eq 2 ]
+	[[ $stderr == *'is where configuration local keeps'* ]]
+}
