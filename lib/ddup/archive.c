@@ -325,6 +325,30 @@ ddup_ended(struct ddup *r, const char *name, struct err *e)
 }
 
 bool
+archive_foreign(const struct ddup *r, const char *name, struct stat *st)
+{
+	struct archive a = { .fd = -1 };
+	struct err ignored = ERR_INIT;
+	unsigned char magic[8];
+	bool yes = false;
+
+	name_archive(a.name, name);
+	a.fd = openat(r->archives, a.name, O_RDONLY | O_NOFOLLOW |
+	    O_NONBLOCK | O_CLOEXEC);
+	if (a.fd == -1)
+		return false;
+	if (fstat(a.fd, st) == 0 && S_ISREG(st->st_mode)) {
+		a.size = (uint64_t)st->st_size;
+		yes = frame(&a, &ignored) == 0 && (a.at < ARCHIVE_HEAD +
+		    EXT_TAIL || (read_at(&a, magic, sizeof(magic), a.at -
+		    sizeof(magic), &ignored) == 0 && memcmp(magic, EXT_MAGIC,
+		    sizeof(magic)) != 0));
+	}
+	archive_close(&a);
+	return yes;
+}
+
+bool
 archive_chunk(const struct archive *a, uint64_t id, unsigned char *hash,
     uint32_t *len)
 {

@@ -71,6 +71,13 @@ void archive_close(struct archive *);
 int archive_sum(const struct archive *, char [64], struct err *);
 
 /*
+ * archive_foreign(r, name, &st): has the backup name an archive's beginning and
+ * end, and nothing that says that it is ours?  st: of its file, when it has.
+ */
+struct stat;
+bool archive_foreign(const struct ddup *, const char *, struct stat *);
+
+/*
  * archive_chunk(a, id, hash, &len): what id stands for; len 0: unknown.  false
  * when nothing says.
  */

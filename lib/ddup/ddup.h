@@ -16,7 +16,7 @@
  *	cala.lock                   ours: shared by put and restore, exclusive
  *	                            for delete, gc, rebuild; never upgraded
  *	cala-index.lock             ours: held while the index changes
- *	cala-state                  which index we wrote last
+ *	cala-state                  how we left it, see state.c
  *	cala-loose.*, cala-swept    see loose.h
  *
  * A backup exists when its archive has its name, not before: chunks are durable

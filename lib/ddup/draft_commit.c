@@ -544,7 +544,7 @@ out:
 }
 
 /*
- * Another program has written the index.  Killed before it saved, it left an
+ * Another program has made backups.  Killed before it saved the index, it left an
  * archive with ids that the index does not know: given to our chunks, they would
  * make it show our bytes.  Counts are left alone until a delete needs them.
  */
@@ -554,8 +554,8 @@ avoid_ids(struct ddup *r)
 	struct err why = ERR_INIT;
 	struct count c;
 
-	log_step(r->log, "another program has written the index: looking for "
-	    "ids that only backups know");
+	log_step(r->log, "another program has made backups: looking for ids "
+	    "that only these know");
 	count_init(&c, r, false);
 	c.quiet = true;
 	/* Chunks were added since it was read. */
@@ -579,9 +579,9 @@ count(struct ddup_draft *d, struct err *e)
 		if (index_reload(&r->ix, r->chunks, "index", r->log,
 		    e) == -1 || repo_index_write(r, e) == -1)
 			return -1;
-		r->foreign = !repo_state_same(r);
 	}
-	if (r->foreign)
+	repo_state_look(r);
+	if (r->strange)
 		avoid_ids(r);
 	return pass(&p, e);
 }
@@ -613,7 +613,7 @@ publish(struct ddup_draft *d, const char *name,
 	    index_save(&r->ix, r->chunks, e) == -1)
 		goto out;
 	/* What others see must not be in doubt: no foreign hand in between. */
-	if (!r->foreign)
+	if (!r->strange)
 		repo_state_save(r);
 	if (renameat(r->archives, tmp, r->archives, file) == -1) {
 		err_sys(e, "rename %s", tmp);

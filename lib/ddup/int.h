@@ -50,6 +50,8 @@ struct ddup {
 	gid_t gid;
 	bool chown;
 	bool foreign;                   /* the index is not as we left it */
+	bool strange;                   /* that, or others' archives are not */
+	unsigned char others[16];       /* what these are, see state.c */
 	double settled;                 /* when_mono() at which it is ours */
 	pthread_mutex_t mu;             /* around ix */
 	struct index ix;
@@ -65,16 +67,23 @@ struct ddup {
  * repo_lock_index(r, mode, e): the lock under which the index changes, and our
  *   name in the foreign one (mode: enum foreign_mode); a descriptor for
  *   repo_unlock_index, or -1.
- * repo_state_save(r): remember which index we wrote; repo_state_same(r): is it
- *   the one that is loaded?
+ * repo_state_look(r): with the index loaded: is it, and are the archives of
+ *   other programs, as we left them?  Sets foreign, strange and others.
+ * repo_state_save(r): remember the index as it was written, and others.
+ * repo_others(r, e): others anew; repo_others_less(r, name): without that one,
+ *   which is about to go.
+ * state_save(dir, ix, others): of a repository that is being made.
  * repo_own(r, fd, e): give a new file to whom the repository belongs.
  */
 int  repo_index(struct ddup *, struct err *);
 int  repo_index_write(struct ddup *, struct err *);
 int  repo_lock_index(struct ddup *, int, struct err *);
 void repo_unlock_index(struct ddup *, int);
+void repo_state_look(struct ddup *);
 void repo_state_save(struct ddup *);
-bool repo_state_same(struct ddup *);
+int  repo_others(struct ddup *, struct err *);
+void repo_others_less(struct ddup *, const char *);
+void state_save(int, const struct index *, const unsigned char [16]);
 int  repo_own(const struct ddup *, int, struct err *);
 
 /* NAME.ddup; .NAME.cala-tmp; .NAME.cala-deleted */

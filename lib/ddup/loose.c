@@ -99,7 +99,7 @@ loose_any(const struct ddup *r, time_t now)
 	struct stat st;
 
 	/* What another program has left, nothing tells. */
-	if (r->foreign || fstatat(r->dir, SWEPT, &st, AT_SYMLINK_NOFOLLOW) ==
+	if (r->strange || fstatat(r->dir, SWEPT, &st, AT_SYMLINK_NOFOLLOW) ==
 	    -1 || st.st_mtim.tv_sec > now ||
 	    now - st.st_mtim.tv_sec > (time_t)LOOSE_DAYS * 24 * 3600)
 		return true;

@@ -330,13 +330,13 @@ work(struct rebuild *b, struct count *c, struct err *e)
 	if (index_ids(&r->ix, e) == -1)
 		return -1;
 	count_init(c, r, false);
-	if (count_all(c, e) == -1)
+	if (repo_others(r, e) == -1 || count_all(c, e) == -1)
 		return -1;
 	(void)count_apply(c);
 	forget(b, c);
 	if (index_save(&r->ix, r->chunks, e) == -1)
 		return -1;
-	r->foreign = false;
+	r->foreign = r->strange = false;
 	repo_state_save(r);
 	return 0;
 }

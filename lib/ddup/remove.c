@@ -78,7 +78,7 @@ save(struct ddup *r, struct err *e)
 {
 	if (index_save(&r->ix, r->chunks, e) == -1)
 		return -1;
-	if (!r->foreign)
+	if (!r->strange)
 		repo_state_save(r);
 	return 0;
 }
@@ -87,11 +87,12 @@ int
 care_recount(struct ddup *r, struct count *c, uint64_t *changed,
     struct err *e)
 {
-	if (count_all(c, e) == -1)
+	/* First: what comes while we count is not counted. */
+	if (repo_others(r, e) == -1 || count_all(c, e) == -1)
 		return -1;
 	*changed = count_apply(c);
 	if (!count_doubt(c))
-		r->foreign = false;
+		r->foreign = r->strange = false;
 	return 0;
 }
 
@@ -226,8 +227,8 @@ remove_locked(struct ddup *r, const char *name, struct err *e)
 	count_init(&all, r, true);
 	count_init(&c, r, false);
 	/* Somebody else's counts may be too low, and theirs is not our word. */
-	if (r->foreign) {
-		log_step(r->log, "another program has written the index: "
+	if (r->strange) {
+		log_step(r->log, "another program has changed the repository: "
 		    "counting again");
 		if (care_recount(r, &all, &n, e) == -1)
 			goto out;
@@ -245,6 +246,7 @@ remove_locked(struct ddup *r, const char *name, struct err *e)
 		    why.msg);
 	if (loose_begin(r, e) == -1)
 		goto out;
+	repo_others_less(r, name);
 	if (renameat(r->archives, file, r->archives, deleted) == -1 ||
 	    fsync(r->archives) == -1) {
 		err_sys(e, "remove %s", file);

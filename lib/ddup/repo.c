@@ -94,51 +94,6 @@ repo_own(const struct ddup *r, int fd, struct err *e)
 	return 0;
 }
 
-/* "cala-state 1\nindex HEX\n" */
-static void
-state_save(int dir, const struct index *ix)
-{
-	struct err ignored = ERR_INIT;
-	struct afile f = AFILE_INIT;
-	char text[80], hex[33];
-
-	hex_put(ix->file.sum, sizeof(ix->file.sum), hex);
-	snprintf(text, sizeof(text), "cala-state 1\nindex %s\n", hex);
-	/* Lost or torn, it costs a recount before the next delete. */
-	if (afile_open(&f, dir, DDUP_STATE, &ignored) == 0 &&
-	    file_write_all(f.fd, text, strlen(text)) == 0 &&
-	    (ix->uid == geteuid() || fchown(f.fd, ix->uid, ix->gid) == 0))
-		(void)afile_commit(&f, 0600, AFILE_LAZY, &ignored);
-	afile_abort(&f);
-}
-
-void
-repo_state_save(struct ddup *r)
-{
-	state_save(r->dir, &r->ix);
-}
-
-bool
-repo_state_same(struct ddup *r)
-{
-	static const char head[] = "cala-state 1\nindex ";
-	struct err ignored = ERR_INIT;
-	unsigned char sum[16];
-	struct buf b;
-	bool same;
-
-	buf_init(&b, 4096);
-	same = file_slurp(&b, r->dir, DDUP_STATE, &ignored) == 0 &&
-	    b.len >= sizeof(head) - 1 + 32 && str_begins(b.p, head);
-	if (same) {
-		b.p[sizeof(head) - 1 + 32] = '\0';
-		same = hex_get(b.p + sizeof(head) - 1, sizeof(sum), sum) == 0
-		    && index_sum(&r->ix, sum);
-	}
-	buf_fini(&b);
-	return same;
-}
-
 int
 repo_index(struct ddup *r, struct err *e)
 {
@@ -156,7 +111,9 @@ repo_index(struct ddup *r, struct err *e)
 	r->loaded = true;
 	r->ix.uid = r->uid;
 	r->ix.gid = r->gid;
-	r->foreign = r->ix.damage[0] != '\0' || !repo_state_same(r);
+	/* Whoever commits looks then. */
+	if (r->how.use == DDUP_ALONE)
+		repo_state_look(r);
 	return 0;
 }
 
@@ -370,6 +327,7 @@ int
 ddup_init(int dirfd, uint32_t size, uint32_t count, struct err *e)
 {
 	static const struct foreign idle;
+	static const unsigned char nothing[16];
 	struct index ix;
 	struct stat st;
 	uid_t uid = geteuid();
@@ -414,7 +372,7 @@ ddup_init(int dirfd, uint32_t size, uint32_t count, struct err *e)
 	if (foreign_put(&idle, chunks, e) == -1 ||
 	    index_save(&ix, chunks, e) == -1)
 		goto out;
-	state_save(dir, &ix);
+	state_save(dir, &ix, nothing);
 	loose_swept(&(const struct ddup){ .dir = dir,
 	    .chown = uid != geteuid(), .uid = uid, .gid = gid }, true);
 	if (fsync(dir) == -1 || fsync(dirfd) == -1) {

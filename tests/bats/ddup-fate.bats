@@ -28,3 +28,57 @@ forget() {
 	whole t $U
 	healthy
 }
+
+# aside, back: hide the backups of another program, and show them again, as if
+# it had just given them their names.
+aside() {
+	mkdir kept
+	mv "$R"/archives/*.ddup kept
+}
+
+back() {
+	mv kept/* "$R/archives"
+}
+
+@test "killed before it saved, another program's backup gets no foreign bytes" {
+	vector rust-sample
+	forget
+	aside
+	find "$R/chunks" -name '*.chunk' -exec touch {} +
+	d gc
+	back
+	# The index is as we left it, and knows none of these ids.
+	small t
+	put t $U4
+	for u in $U $U2 $U3; do
+		run d cat -b $u hello.txt
+		[ "$status" -eq 14 ]
+	done
+	whole t $U4
+}
+
+@test "killed before it saved, another program's backup keeps its chunks" {
+	vector rust-sample
+	mkdir t
+	d restore "$PWD/t" -b $U
+	aside
+	put t $U4
+	d gc
+	back
+	# The index counts the uses of one, and there are four.
+	d rm -b $U4
+	for u in $U $U2 $U3; do
+		d verify -b $u --read-data
+	done
+	whole t $U
+	healthy
+	# Once counted, they are known.
+	put t $U4
+	strace -f -o calls -e trace=openat cala-ddup rm -c c -b $U4
+	[ "$(grep -c "$U2.ddup" calls)" -le 2 ]
+	d rm -b $U2
+	d rm -b $U3
+	d verify -b $U --read-data
+	d rm -b $U
+	[ -z "$(chunks)" ]
+}
