@@ -10,6 +10,8 @@
 #include "base/str.h"
 #include "base/when.h"
 
+enum { SKEW = 3600 };           /* seconds two clocks may differ */
+
 static const char *const known[] = {
 	"v", "uuid", "server", "name", "group", "locked", "created",
 	"completed", "disk", "configuration", "size", "files", "stored",
@@ -473,6 +475,12 @@ record_cmp(const struct record *a, const struct record *b)
 	return c != 0 ? c : strcmp(a->uuid, b->uuid);
 }
 
+bool
+record_ahead(const struct record *r, time_t now)
+{
+	return r->created.tv_sec > now && r->created.tv_sec - now > SKEW;
+}
+
 static bool
 text_same(const char *a, const char *b)
 {
@@ -486,25 +494,29 @@ record_same(const struct record *a, const struct record *b)
 	    text_same(a->group, b->group) && strcmp(a->server, b->server) == 0;
 }
 
-/* The newest or oldest; a whole one always beats a partial one. */
+/*
+ * The newest or oldest; a whole one always beats a partial one.  What a clock
+ * has dated ahead hides none that was really made since.
+ */
 static int
 pick_end(struct record *const *v, size_t n, bool latest, size_t *out,
     struct err *e)
 {
+	time_t now = when_now().tv_sec;
 	size_t i, best = 0;
-	int c;
+	int c, rank, first = -1;
 
 	if (n == 0)
 		return err_set(e, CALA_NOTFOUND, "there is no backup");
-	for (i = 1; i < n; i++) {
-		if (v[i]->complete != v[best]->complete) {
-			if (v[i]->complete)
-				best = i;
+	for (i = 0; i < n; i++) {
+		rank = (v[i]->complete ? 2 : 0) +
+		    (record_ahead(v[i], now) ? 0 : 1);
+		if (rank < first)
 			continue;
-		}
 		c = record_cmp(v[i], v[best]);
-		if (latest ? c > 0 : c < 0)
+		if (rank > first || (latest ? c > 0 : c < 0))
 			best = i;
+		first = rank;
 	}
 	*out = best;
 	return 0;

@@ -91,6 +91,13 @@ int record_name(const char *, const char *, struct err *);
 int record_cmp(const struct record *, const struct record *);
 
 /*
+ * record_ahead(r, now): is it dated more than an hour after now, in seconds?
+ * A clock was wrong when it was made.  Did it count as what it says, it would
+ * be the newest for years.
+ */
+bool record_ahead(const struct record *, time_t);
+
+/*
  * record_same(a, b): are name, group, lock and server, which set changes, the
  * same?
  */
@@ -99,7 +106,8 @@ bool record_same(const struct record *, const struct record *);
 /*
  * record_pick(list, n, what, &i, e): the backup that BACKUP means among n
  * records of one server: a UUID, an unambiguous prefix of at least 4
- * characters, "latest" or "oldest" (whole ones before partial ones).
+ * characters, "latest" or "oldest" (whole ones before partial ones, and of
+ * either kind those from the future last).
  * CALA_NOTFOUND; CALA_USAGE when ambiguous.
  */
 int record_pick(struct record *const *, size_t, const char *, size_t *,

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/proc.h"
 #include "base/str.h"
+#include "base/when.h"
 #include "job/tool.h"
 
 /* Stores asked at once; seconds one may take; bytes of its messages kept. */
@@ -330,6 +331,21 @@ give(struct job_found *out, struct hit *h)
 	record_init(&h->rec);
 }
 
+/* What a wrong clock has dated ahead is in the way of no newer one. */
+static void
+say_ahead(const struct job_env *env, struct record *const *v, size_t n,
+    const struct record *picked)
+{
+	time_t now = when_now().tv_sec;
+	size_t i;
+
+	for (i = 0; i < n && !record_ahead(picked, now); i++)
+		if (record_ahead(v[i], now))
+			log_note(env->log, "backup %s is dated in the future "
+			    "and passed over: a clock is or was wrong",
+			    v[i]->uuid);
+}
+
 static int
 by_age(const struct job_env *env, const struct conf_server *srv,
     const char *backup, struct finds *f, struct job_found *out, struct err *e)
@@ -350,6 +366,7 @@ by_age(const struct job_env *env, const struct conf_server *srv,
 	for (i = 0; i < f->nhits; i++)
 		list[i] = &f->hit[i]->rec;
 	if (record_pick(list, f->nhits, backup, &k, e) == 0) {
+		say_ahead(env, list, f->nhits, list[k]);
 		give(out, f->hit[k]);
 		ret = 0;
 	}

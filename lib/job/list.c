@@ -19,8 +19,6 @@
 #include "job/tool.h"
 
 enum { COLUMNS = 8, CELL = 1024 };
-enum { SKEW = 3600 };           /* seconds two clocks may differ */
-
 
 static const char *const titles[COLUMNS] = { "SERVER", "BACKUP", "CREATED",
 	"SIZE", "CONFIGURATION", "GROUP", "FLAGS", "NAME" };
@@ -287,7 +285,7 @@ job_status(const struct job_env *env, const char *server, uint64_t max_age,
 	 * that a wrong clock has made young for ever.
 	 */
 	for (i = 0; i < f.nhits; i++) {
-		if (f.hit[i]->rec.created.tv_sec > now.tv_sec + SKEW) {
+		if (record_ahead(&f.hit[i]->rec, now.tv_sec)) {
 			ahead++;
 			log_warn(env->log, "backup %s was made in the future:"
 			    " a clock is or was wrong", f.hit[i]->rec.uuid);

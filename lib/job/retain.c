@@ -4,10 +4,7 @@
 
 #include "driver/record.h"
 
-enum {
-	PERIOD = 32, DAY = 24 * 3600,
-	SKEW = 3600             /* seconds two clocks may differ */
-};
+enum { PERIOD = 32, DAY = 24 * 3600 };
 
 static const struct {
 	const char *key, *why;
@@ -82,16 +79,6 @@ period_of(size_t rule, time_t t, char out[PERIOD])
 	}
 }
 
-/*
- * A clock was wrong when it was made.  Did it count, it would be the newest for
- * years, and each new backup the first to go.
- */
-static bool
-ahead(const struct record *r, time_t now)
-{
-	return r->created.tv_sec > now && r->created.tv_sec - now > SKEW;
-}
-
 /* The newest of each of the last n periods; of each backup without a period. */
 static void
 newest(size_t rule, uint64_t n, time_t now, const struct record *const *v,
@@ -101,7 +88,7 @@ newest(size_t rule, uint64_t n, time_t now, const struct record *const *v,
 	size_t i;
 
 	for (i = len; i-- > 0 && n > 0;) {
-		if ((whole && !v[i]->complete) || ahead(v[i], now))
+		if ((whole && !v[i]->complete) || record_ahead(v[i], now))
 			continue;
 		if (rules[rule].period != NONE) {
 			if (!period_of(rule, v[i]->created.tv_sec, text) ||
@@ -138,8 +125,8 @@ retain_plan(const struct retain *r, time_t now, const struct record *const *v,
 	for (i = 0; i < n; i++) {
 		why[i] = v[i]->locked ? "locked" : v[i]->foreign ? "foreign" :
 		    v[i]->created.tv_sec == 0 ? "undated" :
-		    ahead(v[i], now) ? "from the future" : NULL;
-		if (v[i]->complete && !v[i]->foreign && !ahead(v[i], now)) {
+		    record_ahead(v[i], now) ? "from the future" : NULL;
+		if (v[i]->complete && !v[i]->foreign && !record_ahead(v[i], now)) {
 			whole = true;
 			first = i;
 		}
@@ -160,7 +147,7 @@ retain_plan(const struct retain *r, time_t now, const struct record *const *v,
 			why[i] = i == first ? "last whole one" :
 			    "newer than every whole one";
 	/* Better partial than nothing. */
-	for (i = n; !whole && i > 0 && ahead(v[i - 1], now); i--)
+	for (i = n; !whole && i > 0 && record_ahead(v[i - 1], now); i--)
 		;
 	if (!whole && i > 0 && why[i - 1] == NULL)
 		why[i - 1] = "last one";

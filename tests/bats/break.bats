@@ -115,6 +115,16 @@ setup() {
 	run --separate-stderr cala status survival --max-age 1h
 	[ "$status" -eq 10 ]
 	[[ "$stderr" == *"made in the future"* ]]
+	# Nor does it hide, as the latest for ever, those made since.
+	echo since >srv/server.properties
+	new=$(cala backup survival)
+	run --separate-stderr cala cat survival latest server.properties
+	[ "$status" -eq 0 ]
+	[ "$output" = since ]
+	[[ "$stderr" == *"$id is dated in the future and passed over"* ]]
+	cala delete survival "$new"
+	run cala ls survival latest
+	[ "$status" -eq 0 ]
 }
 
 @test "what a closed or full standard output loses is an error" {

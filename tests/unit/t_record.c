@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/when.h"
 #include "driver/record.h"
 
 static const char full[] =
@@ -237,6 +238,15 @@ pick(void **state)
 	/* only partial ones: better than none */
 	assert_ok(record_pick(v + 1, 1, "latest", &got, &e), &e);
 	assert_true(record_cmp(v[2], v[4]) < 0);
+	/* From the future: passed over, but nothing else is older or newer. */
+	r[0].created.tv_sec = when_now().tv_sec + 2 * 3600;
+	assert_ok(record_pick(v, 5, "latest", &got, &e), &e);
+	assert_int_equal(got, 4);
+	assert_ok(record_pick(v, 2, "latest", &got, &e), &e);
+	assert_int_equal(got, 0);
+	r[0].created.tv_sec = when_now().tv_sec + 60;
+	assert_ok(record_pick(v, 5, "latest", &got, &e), &e);
+	assert_int_equal(got, 0);
 }
 
 int
