@@ -240,16 +240,21 @@ static int
 count_ref(struct pass *p, uint32_t ref, struct err *e)
 {
 	uint32_t word = index_word(p->ix, ref);
+	const struct ddup *r = p->d->r;
 
 	if ((word & INDEX_PENDING) != 0)
 		return err_set(e, CALA_FAIL, "a chunk was never stored");
 	if ((word & INDEX_USED) == 0) {
 		index_set_word(p->ix, ref, word | INDEX_USED);
+		/*
+		 * Was it taken away while we were at work?  ddup-bak removes
+		 * chunks before it says so in the index, which it may never.
+		 */
+		if ((r->visited || index_get_id(p->ix, ref) == 0) &&
+		    !chunk_there(r, index_hash(p->ix, ref)))
+			return err_set(e, CALA_LOCKED, "another program has "
+			    "removed a chunk meanwhile");
 		if (index_get_id(p->ix, ref) == 0) {
-			/* Was it taken away while we were at work? */
-			if (!chunk_there(p->d->r, index_hash(p->ix, ref)))
-				return err_set(e, CALA_LOCKED, "another "
-				    "program has removed a chunk meanwhile");
 			if (p->ix->next_id > INDEX_ID_MAX)
 				return err_set(e, CALA_FAIL, "there are no "
 				    "more ids for chunks");

@@ -53,10 +53,13 @@ struct ddup {
 	bool strange;                   /* that, or others' archives are not */
 	unsigned char others[16];       /* what these are, see state.c */
 	double settled;                 /* when_mono() at which it is ours */
+	struct timespec locked;         /* ctime of index.lock at open */
+	bool visited;                   /* somebody has locked since */
 	pthread_mutex_t mu;             /* around ix */
 	struct index ix;
 	bool loaded;
-	_Atomic uint64_t new_chunks, new_bytes, temps;
+	_Atomic uint64_t new_chunks, new_bytes;
+	_Atomic uint64_t temps;         /* in names of temporary files */
 	_Atomic bool loose_said;        /* see loose.h */
 	char loose[64];
 };

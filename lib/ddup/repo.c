@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -191,6 +192,17 @@ lock(struct ddup *r, struct err *e)
 	return -1;
 }
 
+/* When the foreign lock file was written last; all zero: never. */
+static struct timespec
+lock_time(const struct ddup *r)
+{
+	struct stat st;
+
+	if (fstatat(r->chunks, "index.lock", &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return (struct timespec){ 0, 0 };
+	return st.st_ctim;
+}
+
 static int
 no_foreigner(struct ddup *r, struct err *e)
 {
@@ -209,11 +221,15 @@ ddup_open(struct ddup **out, int dirfd, const struct ddup_how *how,
     struct log *log, struct err *e)
 {
 	struct ddup *r = calloc(1, sizeof(*r));
+	uint64_t dice;
 
 	if (r == NULL)
 		return err_oom(e);
 	r->how = *how;
 	r->log = log;
+	/* In another container somebody has our pid, or a killed one had. */
+	if (getrandom(&dice, sizeof(dice), 0) == sizeof(dice))
+		r->temps = dice >> 16;
 	r->root = r->dir = r->archives = r->chunks = r->lock = -1;
 	pthread_mutex_init(&r->mu, NULL);
 	index_init(&r->ix);
@@ -229,6 +245,7 @@ ddup_open(struct ddup **out, int dirfd, const struct ddup_how *how,
 		goto fail;
 	if (how->break_lock && foreign_reset(r, e) == -1)
 		goto fail;
+	r->locked = lock_time(r);
 	/* Somebody may be making it just now. */
 	if (how->write && faccessat(r->chunks, "index", F_OK, 0) == -1) {
 		int fd = file_lock(r->dir, DDUP_INDEX_LOCK, "cala-ddup",
@@ -280,9 +297,13 @@ repo_lock_index(struct ddup *r, int mode, struct err *e)
 {
 	int fd = file_lock(r->dir, DDUP_INDEX_LOCK, "cala-ddup", INDEX_WAIT,
 	    e);
+	struct timespec now;
 
 	if (fd == -1)
 		return -1;
+	now = lock_time(r);
+	r->visited = now.tv_sec != r->locked.tv_sec ||
+	    now.tv_nsec != r->locked.tv_nsec;
 	/* Killed in here, somebody may have left some. */
 	afile_sweep(r->chunks, "index");
 	afile_sweep(r->dir, DDUP_STATE);

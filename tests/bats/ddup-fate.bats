@@ -82,3 +82,55 @@ back() {
 	d rm -b $U
 	[ -z "$(chunks)" ]
 }
+
+@test "what a process of the same number left, in its container, stops nobody" {
+	need unshare
+	unshare -p -f true 2>/dev/null ||
+	    skip "this machine makes no pid namespaces"
+	repo
+	small t
+	put t $U
+	chunks >made
+	d rm -b $U
+	d gc
+	while read -r f; do
+		mkdir -p "${f%/*}"
+		for n in {1..20}; do
+			: >"${f%.chunk}.tmp.cala.1.$n"
+		done
+	done <made
+	unshare -p -f cala-ddup put t -c c -s $S --uuid $U
+	whole t $U
+	d verify -b $U --read-data
+}
+
+@test "another program's delete, killed during a put: no backup without its chunks" {
+	repo
+	small t
+	put t $U
+	cala-pack -C t -o t.tar .
+	mkfifo go
+	exec 8<>go
+	cala-ddup put -c c -s $S --uuid $U2 --commit-fd 9 <t.tar 9<go >said 2>&1 \
+	    3>&- 8>&- &
+	put=$!
+	# It has met all chunks when it waits for the word.
+	for _ in {1..200}; do
+		! grep -qs '^[0-9]* 0x9 ' /proc/$put/task/*/syscall || break
+		sleep 0.05
+	done
+	[ -e /proc/$put ]
+	rm "$(largest)"
+	cp "$R/chunks/index.lock" l
+	mv l "$R/chunks/index.lock"
+	printf C >&8
+	status=0
+	wait $put || status=$?
+	exec 8>&-
+	cat said
+	[ "$status" -eq 11 ]
+	[ ! -e "$R/archives/$U2.ddup" ]
+	put t $U3
+	d verify -b $U3 --read-data
+	d verify -b $U --read-data
+}
