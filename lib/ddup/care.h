@@ -88,6 +88,18 @@ struct ddup_whole {
 int ddup_verify_all(struct ddup *, unsigned, unsigned,
     const struct care_say *, struct ddup_whole *, struct err *);
 
+/*
+ * ddup_mend(r, jobs, say, &got, e): read every chunk that the index knows, and
+ * rename the files that do not hold what their names say: …REST.damaged, so that
+ * the next backup with these bytes stores them again.  r was opened DDUP_ALONE
+ * and write.
+ */
+struct ddup_mended {
+	uint64_t chunks, read, aside;
+};
+int ddup_mend(struct ddup *, unsigned, const struct care_say *,
+    struct ddup_mended *, struct err *);
+
 /* ddup_stats(r, st, e): what the repository holds, by its index and files. */
 struct ddup_stats {
 	uint64_t archives, archive_bytes;

@@ -11,6 +11,7 @@
  *	archives/.NAME.cala-deleted one being deleted
  *	chunks/HH/HH/REST.chunk     BLAKE2b-256 of the plain bytes in hex
  *	chunks/HH/HH/REST.tmp.cala.PID.N    being written
+ *	chunks/HH/HH/REST.damaged   set aside, see mend.c
  *	chunks/index                see index.h
  *	chunks/index.lock           the Rust program's lock, see foreign.h
  *	cala.lock                   ours: shared by put and restore, exclusive

@@ -63,6 +63,15 @@ out:
 	return ret;
 }
 
+static void
+mendable(uint64_t damaged, struct err *e)
+{
+	if (damaged > 0 && e->code == CALA_INTEGRITY)
+		(void)err_hint(e, "'cala-ddup mend' sets damaged chunks "
+		    "aside, and the next backup that has their bytes stores "
+		    "them again");
+}
+
 int
 ddup_verify_one(struct driver_call *call, struct record *rec, struct err *e)
 {
@@ -82,6 +91,7 @@ ddup_verify_one(struct driver_call *call, struct record *rec, struct err *e)
 	if (ddup_verify(r, call->backup, call->read_data ? call->percent : 0,
 	    call->jobs, &s, &seen, e) == -1) {
 		stored_failed(call, "verify", e);
+		mendable(seen.damaged, e);
 		goto out;
 	}
 	driver_say(call, "ok: %" PRIu64 " entries, %" PRIu64 " chunks, all of "
@@ -158,6 +168,7 @@ ddup_verify_whole(struct driver_call *call, struct err *e)
 	if (ddup_verify_all(p.r, call->read_data ? call->percent : 0,
 	    call->jobs, &s, &got, e) == -1) {
 		stored_failed(call, "verify", e);
+		mendable(got.damaged, e);
 		goto out;
 	}
 	driver_say(call, "ok: %" PRIu64 " backups use %" PRIu64 " chunks, all "
@@ -236,6 +247,32 @@ verb_rebuild(struct driver_call *call, struct err *e)
 }
 
 static int
+verb_mend(struct driver_call *call, struct err *e)
+{
+	struct care_say s = { say, call };
+	struct ddup_mended got;
+	struct ddup *r;
+	int ret;
+
+	if (ddup_start(call, DDUP_ALONE, true, false, &r, e) == -1)
+		return -1;
+	ret = ddup_mend(r, call->jobs, &s, &got, e);
+	ddup_close(r);
+	if (ret == -1)
+		return -1;
+	driver_say(call, "%s: read %" PRIu64 " chunks, %" PRIu64 " bytes of "
+	    "them are what their hashes say", got.aside == 0 ? "ok" : "note",
+	    got.chunks, got.read);
+	if (got.aside == 0)
+		return 0;
+	err_set(e, CALA_INTEGRITY, "%" PRIu64 " damaged chunks were set aside",
+	    got.aside);
+	return err_hint(e, "back the servers up again: what they still have "
+	    "of these bytes is stored anew, and mends every backup that uses "
+	    "it");
+}
+
+static int
 verb_break_lock(struct driver_call *call, struct err *e)
 {
 	struct ddup_how how = { .use = DDUP_ALONE, .break_lock = true,
@@ -301,6 +338,8 @@ const struct driver_verb ddup_verbs[] = {
 	{ "init", "make an empty repository", 0, verb_init },
 	{ "rebuild", "make the index anew, out of chunks and archives",
 	    DRIVER_BLOCKED, verb_rebuild },
+	{ "mend", "set damaged chunks aside, to be stored again",
+	    DRIVER_BLOCKED, verb_mend },
 	{ "stats", "what the repository holds", DRIVER_JSON, verb_stats },
 	{ "break-lock", "reset the lock that a killed ddup-bak left", 0,
 	    verb_break_lock },

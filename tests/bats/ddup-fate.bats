@@ -134,3 +134,32 @@ back() {
 	d verify -b $U3 --read-data
 	d verify -b $U --read-data
 }
+
+@test "a damaged chunk set aside is stored again, and every backup is whole" {
+	repo
+	small t
+	put t $U
+	f=$(largest)
+	printf X | dd of="$f" bs=1 seek=1000 conv=notrunc status=none
+	# As long as it is there, it is what the next backup uses.
+	put t $U2 --force-read
+	run d verify -b $U2 --read-data
+	[ "$status" -eq 14 ]
+	run --separate-stderr d mend
+	[ "$status" -eq 14 ]
+	[[ $output == *"set aside: "* ]]
+	[[ $stderr == *"hint: back the servers up again"* ]]
+	[ ! -e "$f" ]
+	[ -s "${f%.chunk}.damaged" ]
+	run d mend
+	[ "$status" -eq 0 ]
+	# The file is unchanged, and is read again.
+	put t $U3
+	for u in $U $U2 $U3; do
+		d verify -b $u --read-data
+		whole t $u
+	done
+	rm "${f%.chunk}.damaged"
+	d verify --read-data
+	healthy
+}
