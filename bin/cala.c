@@ -399,6 +399,14 @@ commands(FILE *to)
 	return fflush(to) == EOF ? CALA_FAIL : 0;
 }
 
+static int
+no_command(const char *name)
+{
+	fprintf(stderr, "cala: error: no command '%s'\n"
+	    "cala: hint: 'cala' alone lists the commands\n", str_q(name));
+	return CALA_USAGE;
+}
+
 /*
  * Become cala-NAME.  Returns only when that can't be: 126 or, when there is
  * none, 2.
@@ -418,41 +426,52 @@ become(const char *name, char **argv)
 			return CALA_NOEXEC;
 		}
 	}
-	fprintf(stderr, "cala: error: no command '%s'\n"
-	    "cala: hint: 'cala' alone lists the commands\n", str_q(name));
-	return CALA_USAGE;
+	return no_command(name);
 }
 
-/* man finds pages of a build that isn't installed only by their path. */
+/* The page's file; man finds that of a build that isn't installed no other way. */
+static bool
+find_page(const char *page, char path[PATH_MAX + 300])
+{
+	static const struct { const char *dir; int section; } at[] = {
+		{ "../share/man/man1", 1 }, { "../man", 1 },
+		{ "../share/man/man7", 7 }, { "../man", 7 },
+		{ "../share/man/man5", 5 }, { "../man", 5 },
+	};
+	char dir[PATH_MAX];
+	size_t i;
+
+	own_dir(dir);
+	for (i = 0; i < sizeof(at) / sizeof(*at); i++) {
+		snprintf(path, PATH_MAX + 300, "%s/%s/%s.%d", dir, at[i].dir,
+		    page, at[i].section);
+		if (eaccess(path, R_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
 static int
 help(const char *what)
 {
-	char dir[PATH_MAX], page[NAME_MAX + 1], path[PATH_MAX + 300];
-	static const char *const at[] = { "../share/man/man1", "../man" };
-	const char *arg;
-	size_t i;
+	char page[NAME_MAX + 1], path[PATH_MAX + 300], tool[4096];
+	const char *arg = page;
 
 	if (what == NULL)
 		return commands(stdout);
-	if (strchr(what, '/') != NULL || strlen(what) > 100) {
-		fprintf(stderr, "cala: error: no command '%s'\n", str_q(what));
-		return CALA_USAGE;
-	}
+	if (strchr(what, '/') != NULL || strlen(what) > 100)
+		return no_command(what);
 	if (str_begins(what, "cala"))
 		snprintf(page, sizeof(page), "%s", what);
 	else if (verb_of(what) != NULL)
 		snprintf(page, sizeof(page), "cala");
 	else
 		snprintf(page, sizeof(page), "cala-%s", what);
-	own_dir(dir);
-	arg = page;
-	for (i = 0; i < 2; i++) {
-		snprintf(path, sizeof(path), "%s/%s/%s.1", dir, at[i], page);
-		if (eaccess(path, R_OK) == 0) {
-			arg = path;
-			break;
-		}
-	}
+	if (find_page(page, path))
+		arg = path;
+	else if (strcmp(page, "cala") != 0 && front_find(page, tool) == -1)
+		/* man's status for that has another meaning here. */
+		return no_command(what);
 	/* "--": a name beginning with a hyphen is no option of man's. */
 	execlp("man", "man", "--", arg, (char *)NULL);
 	if (errno == ENOENT)

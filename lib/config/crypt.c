@@ -88,7 +88,8 @@ crypt_keys_read(struct crypt_keys *k, const char *path, struct err *e)
 	if (secret_read_file(&text, path, e) == -1) {
 		if (e->code == CALA_NOTFOUND) {
 			e->code = CALA_AUTH;
-			err_hint(e, "cala-secret init makes one");
+			err_hint(e, "cala-secret init makes the first one; what "
+			    "another has encrypted needs the copy of that");
 		}
 		return -1;
 	}

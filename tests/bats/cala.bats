@@ -67,6 +67,10 @@ stored() {
 	[ "$status" -eq 2 ]
 	[ -z "$output" ]
 	[[ ${stderr_lines[0]} == "cala: error: no command 'frobnicate'" ]]
+	# man says 16 for it, which is a full disk here.
+	run --separate-stderr cala help frobnicate
+	[ "$status" -eq 2 ]
+	[[ ${stderr_lines[0]} == "cala: error: no command 'frobnicate'" ]]
 	run cala ../cala-pack
 	[ "$status" -eq 2 ]
 	for v in policy doctor; do
