@@ -427,6 +427,11 @@ get_all(struct get *g, struct record *r)
 	get_text(g, "version", &r->version, RECORD_NAME);
 	get_bool(g, "foreign", &r->foreign);
 	get_bool(g, "unverified", &r->unverified);
+	/* Their names may be what is damaged: no lock is lost by default. */
+	if (!r->foreign && member(g, "locked") == NULL)
+		bad(g, "locked", "missing");
+	if (!r->foreign && member(g, "complete") == NULL)
+		bad(g, "complete", "missing");
 	get_extra(g, r);
 }
 

@@ -10,9 +10,10 @@
  *  "changed":…,"warnings_count":…,"warnings":[…],"host":…,"version":…}
  *
  * A backup that another program made has what its store knows and no more:
- * absent members are left out, "foreign":true says so; "unverified":true, that
- * the store gave no checksum to compare what it took with.  Unknown members are
- * kept when a record is read, changed and written again.
+ * absent members are left out, "foreign":true says so (without it "locked" and
+ * "complete" must be there); "unverified":true, that the store gave no checksum
+ * to compare what it took with.  Unknown members are kept when a record is
+ * read, changed and written again.
  */
 
 #include <stdbool.h>

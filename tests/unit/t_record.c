@@ -97,6 +97,7 @@ hostile(void **state)
 {
 	static const char u[] =
 	    "{\"v\":1,\"uuid\":\"11111111-2222-3333-4444-555555555555\"";
+	static const char own[] = "\"locked\":false,\"complete\":true";
 	static const char *const tails[] = {
 		",\"server\":\"x\"}", ",\"server\":7}", ",\"name\":1}",
 		",\"group\":[]}", ",\"locked\":1}", ",\"created\":\"now\"}",
@@ -116,7 +117,12 @@ hostile(void **state)
 		"{\"uuid\":\"11111111-2222-3333-4444-555555555555\"}",
 		"{\"v\":2,\"uuid\":\"11111111-2222-3333-4444-555555555555\"}",
 		"{\"v\":1,\"uuid\":\"../../etc/passwd\"}",
-		"{\"v\":1,\"uuid\":\"11111111222233334444555555555555\"}", NULL
+		"{\"v\":1,\"uuid\":\"11111111222233334444555555555555\"}",
+		/* one bit of "locked" or "complete" */
+		"{\"v\":1,\"uuid\":\"11111111-2222-3333-4444-555555555555\","
+		    "\"mocked\":true,\"complete\":true}",
+		"{\"v\":1,\"uuid\":\"11111111-2222-3333-4444-555555555555\","
+		    "\"locked\":true,\"complgte\":false}", NULL
 	};
 	struct err e = ERR_INIT;
 	struct record r;
@@ -128,6 +134,10 @@ hostile(void **state)
 	for (i = 0; tails[i] != NULL; i++) {
 		buf_reset(&b);
 		buf_str(&b, u);
+		if (strstr(tails[i], "locked") == NULL)
+			buf_str(&b, ",\"locked\":false");
+		if (strstr(tails[i], "complete\"") == NULL)
+			buf_str(&b, ",\"complete\":true");
 		buf_str(&b, tails[i]);
 		err_clear(&e);
 		if (parse(&r, b.p, &e) != -1)
@@ -141,7 +151,7 @@ hostile(void **state)
 	/* the limits, and one less than the limits */
 	for (i = 0; i < 2; i++) {
 		buf_reset(&b);
-		buf_printf(&b, "%s,\"name\":\"%0*d\"}", u,
+		buf_printf(&b, "%s,%s,\"name\":\"%0*d\"}", u, own,
 		    (int)(RECORD_NAME + i), 0);
 		assert_int_equal(parse(&r, b.p, &e), i == 0 ? 0 : -1);
 		record_fini(&r);
@@ -150,7 +160,7 @@ hostile(void **state)
 		size_t k;
 
 		buf_reset(&b);
-		buf_printf(&b, "%s,\"warnings\":[\"w\"", u);
+		buf_printf(&b, "%s,%s,\"warnings\":[\"w\"", u, own);
 		for (k = 1; k < RECORD_WARNINGS + i; k++)
 			buf_str(&b, ",\"w\"");
 		buf_str(&b, "]}");
