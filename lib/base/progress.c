@@ -48,11 +48,12 @@ progress_text(char *out, size_t n, uint64_t bytes, uint64_t files,
 	char left[40] = "";
 	double sec;
 
-	if (expected > 0) {
+	/* Only the last one's size: what has passed it says nothing more. */
+	if (expected > 0 && bytes <= expected) {
 		snprintf(of, sizeof(of), " of %s (%u%%)",
-		    str_human(expected, b), bytes >= expected ? 100 :
+		    str_human(expected, b),
 		    (unsigned)((double)bytes * 100 / (double)expected));
-		sec = bytes >= expected || rate < 1 ? 0 :
+		sec = rate < 1 ? 0 :
 		    (double)(expected - bytes) / rate;
 		if (sec >= 1 && sec < 100 * 3600)
 			snprintf(left, sizeof(left), ", %u:%02u:%02u left",

@@ -102,11 +102,16 @@ driver_say(struct driver_call *c, const char *fmt, ...)
 {
 	va_list ap;
 
+	/* Both may be the same terminal: the progress line goes before it. */
+	log_hold(c->log);
+	if (c->log->before != NULL)
+		c->log->before(c->log->before_arg);
 	va_start(ap, fmt);
 	vfprintf(c->out, fmt, ap);
 	va_end(ap);
 	fputc('\n', c->out);
 	fflush(c->out);
+	log_release(c->log);
 }
 
 /* The disk that we speak for: of the configuration, else by our own name. */

@@ -541,3 +541,30 @@ tar_formats='tar tar.gz tar.xz tar.lz tar.bz2 tar.lz4 tar.zst'
 	[ "$status" -eq 0 ]
 	[[ $output == *'no index: all of it is read'*'read to its end'* ]]
 }
+
+@test "on a terminal the progress line and the report don't run into each other" {
+	need python3
+	mkdir -p big
+	head -c 700000 /dev/urandom >big/noise
+	cala-pack -f tar -C big . | d put -s $S --uuid $U >/dev/null
+	# Half a megabyte a second: it takes longer than a first line.
+	cat >on-tty.py <<-'END'
+	import os, pty, sys
+	seen = b""
+	def read(fd):
+	    global seen
+	    data = os.read(fd, 65536)
+	    seen += data
+	    return b"."
+	keep = os.dup(1)
+	os.dup2(os.open("/dev/null", os.O_WRONLY), 1)
+	status = pty.spawn(sys.argv[1:], read)
+	os.dup2(keep, 1)
+	print(seen.replace(b"\r", b"<").replace(b"\x1b[K", b">").decode())
+	sys.exit(os.waitstatus_to_exitcode(status))
+	END
+	python3 on-tty.py cala-local verify -c c -b $U --limit-read 500K >seen
+	grep -q 'B/s' seen
+	run ! grep -q 'B/sok:' seen
+	grep -qE '(^|>)ok: read to its end' seen
+}

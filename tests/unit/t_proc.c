@@ -428,6 +428,8 @@ texts(void **state)
 	assert_string_equal(t, "100 B, 0 B/s");
 	/* more than expected, and no rate: no nonsense */
 	progress_text(t, sizeof(t), 2000, 1, 1000, 5);
+	assert_string_equal(t, "2.0 KiB, 1 files, 5 B/s");
+	progress_text(t, sizeof(t), 1000, 1, 1000, 0);
 	assert_non_null(strstr(t, "(100%)"));
 	assert_null(strstr(t, "left"));
 	assert_int_equal(progress_mode(false, false, false, false, true),
