@@ -56,6 +56,45 @@ peer() {
 	skip "$1 is not compiled (tests/peers does)"
 }
 
+# d VERB [ARGUMENT...]: the suite's $driver, with the configuration $cfg or "c".
+d() {
+	local verb=$1
+	shift
+	"$driver" "$verb" -c "${cfg:-c}" "$@"
+}
+
+# listed [OPTION...]: the backups that it lists.
+listed() {
+	d list "$@" | jq -r .uuid | sort | tr '\n' ' '
+}
+
+# fails STATUS COMMAND...: it does, and says why, on stderr alone.
+fails() {
+	fails_with "$1" '' "${@:2}"
+}
+
+# fails_with STATUS PATTERN COMMAND...: and the reason has this in it.
+fails_with() {
+	report_fails "$@" || return
+	if [ -n "$output" ]; then
+		echo "stdout is not empty: ${output:0:2000}"
+		return 1
+	fi
+}
+
+# report_fails STATUS PATTERN COMMAND...: what it did is on stdout.
+report_fails() {
+	local want=$1 text=$2
+	shift 2
+	run --separate-stderr "$@"
+	if [ "$status" -ne "$want" ] || [[ $stderr != *error:*$text* ]]; then
+		echo "status $status, not $want with '$text': $*"
+		echo "stdout: ${output:0:2000}"
+		echo "stderr: $stderr"
+		return 1
+	fi
+}
+
 # sample DIR: a small tree with every kind of thing a file system can hold.
 sample() {
 	mkdir -p "$1"/world/region "$1"/plugins "$1"/empty "$1"/logs

@@ -66,12 +66,6 @@ teardown() {
 	! declare -F driver_teardown >/dev/null || driver_teardown
 }
 
-d() {
-	local verb=$1
-	shift
-	"$driver" "$verb" -c c "$@"
-}
-
 # tree DIR: small, with two levels and a link.
 tree() {
 	mkdir -p "$1/world/region" "$1/empty"
@@ -94,24 +88,6 @@ store() {
 
 streams() {
 	[ "$takes" != dir ] || inapplicable "takes directories only"
-}
-
-listed() {
-	d list "$@" | jq -r .uuid | sort | tr '\n' ' '
-}
-
-# fails STATUS COMMAND...: and says why, on stderr alone
-fails() {
-	local want=$1
-	shift
-	run --separate-stderr "$@"
-	if [ "$status" -ne "$want" ] || [ -n "$output" ] ||
-	    [[ $stderr != *error:* ]]; then
-		echo "status $status, not $want: $*"
-		echo "stdout: $output"
-		echo "stderr: $stderr"
-		return 1
-	fi
 }
 
 @test "info says what the driver can do" {

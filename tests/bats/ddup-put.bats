@@ -2,7 +2,9 @@
 # trouble.
 
 load common
+load numbered
 
+driver=cala-ddup
 S=11111111-aaaa-4bbb-8ccc-000000000001
 S2=11111111-aaaa-4bbb-8ccc-000000000002
 
@@ -27,38 +29,19 @@ conf_of() {
 	chmod 600 cala.conf
 }
 
-uuid() { printf 'aaaa1111-0000-4000-8000-%012d' "$1"; }
-
 # put N [OPTION...] DIR, put N [OPTION...] <ARCHIVE
-put() { cala-ddup put -q -c "${cfg:-c}" -s $S --uuid "$(uuid "$1")" "${@:2}"; }
-
-# back N DIR: restored through tar into a fresh DIR.
-back() {
-	mkdir "$2"
-	cala-ddup get -q -c "${cfg:-c}" -s $S -b "$(uuid "$1")" |
-	    cala-unpack -q -C "$2"
-}
-
-# same N DIR: is backup N what DIR is, in all that facts() sees?
-same() {
-	local d
-	d=$(mktemp -d ./same.XXXXXX)
-	back "$1" "$d/t"
-	diff -u <(facts "$2") <(facts "$d/t") || return
-	rm -rf "$d"
-}
+put() { d put -q -s $S --uuid "$(uuid "$1")" "${@:2}"; }
 
 # unread N [OPTION...] DIR: how many files were not read.
 unread() {
-	cala-ddup put -v -c c -s $S --uuid "$(uuid "$1")" "${@:2}" 2>&1 \
-	    >/dev/null | sed -n 's/.*: \([0-9]*\) files as they were.*/\1/p'
+	d put -v -s $S --uuid "$(uuid "$1")" "${@:2}" 2>&1 >/dev/null |
+	    sed -n 's/.*: \([0-9]*\) files as they were.*/\1/p'
 }
 
 chunks() { (cd "$1/.ddup-bak/chunks" && find . -name '*.chunk' | sort); }
 
 healthy() {
-	cala-ddup verify -q -c "${cfg:-c}" -s $S -b "$(uuid "$1")" \
-	    --read-data >/dev/null
+	d verify -q -s $S -b "$(uuid "$1")" --read-data >/dev/null
 }
 
 # old: what was written before is not so young that it would not be noted.

@@ -1,5 +1,6 @@
 # Repositories for tests of the disk ddup-bak.  shellcheck shell=bash
 
+driver=cala-ddup
 S=11111111-aaaa-4bbb-8ccc-000000000001
 U=aaaa1111-0000-4000-8000-000000000001
 U2=aaaa1111-0000-4000-8000-000000000002
@@ -20,12 +21,6 @@ repo() {
 	} >cala.conf
 	chmod 600 cala.conf
 	export CALA_CONFIG=$BATS_TEST_TMPDIR/cala.conf
-}
-
-d() {
-	local verb=$1
-	shift
-	cala-ddup "$verb" -c c "$@"
 }
 
 # put DIR UUID [OPTION...]

@@ -15,9 +15,9 @@ setup() {
 	cala-pack -C srv . >new.tar.zst
 }
 
-# fails SYSCALL N COMMAND...: run it with its N-th SYSCALL failing; status in
+# inject SYSCALL N COMMAND...: run it with its N-th SYSCALL failing; status in
 # rc, and false when there is no N-th.
-fails() {
+inject() {
 	local call=$1 n=$2
 	shift 2
 	rc=0
@@ -43,7 +43,7 @@ swaps() {
 			echo old >p/v/o
 			seq 50 >p/v/od/x
 			old=$(sum p/v)
-			fails "$call" "$n" cala-unpack "$@" --truncate -C p/v \
+			inject "$call" "$n" cala-unpack "$@" --truncate -C p/v \
 			    <new.tar.zst || break
 			echo "$call $n: $rc: $(cat err)"
 			[ "$rc" -lt 128 ]
@@ -82,7 +82,7 @@ swaps() {
 		for ((n = 1; n < 40; n++)); do
 			rm -rf store
 			mkdir store
-			fails "$call" "$n" cala-local put -c c -s $sid \
+			inject "$call" "$n" cala-local put -c c -s $sid \
 			    <new.tar.zst || break
 			echo "$call $n: $rc: $(cat err)"
 			[ "$rc" -lt 128 ]

@@ -3,6 +3,7 @@
 load common
 load ../kopia/kopia
 
+driver=cala-kopia
 S=11111111-aaaa-4bbb-8ccc-000000000001
 U=aaaa1111-0000-4000-8000-000000000001
 U2=aaaa2222-0000-4000-8000-000000000002
@@ -32,12 +33,6 @@ setup() {
 teardown() {
 	[ -z "${PID:-}" ] || { kill -KILL "$PID" 2>/dev/null || :
 		wait "$PID" 2>/dev/null || :; }
-}
-
-d() {
-	local verb=$1
-	shift
-	cala-kopia "$verb" -c c "$@"
 }
 
 put() {

@@ -2,6 +2,7 @@
 
 load common
 
+driver=cala-local
 S=11111111-aaaa-4bbb-8ccc-000000000001
 U=aaaa1111-0000-4000-8000-000000000001
 U2=aaaa2222-0000-4000-8000-000000000002
@@ -29,12 +30,6 @@ configure() {
 	uuid = $S
 	END
 	chmod 600 cala.conf
-}
-
-d() {
-	local verb=$1
-	shift
-	cala-local "$verb" -c c "$@"
 }
 
 tree() {

@@ -5,15 +5,10 @@ load common
 load ../pbs/pbs
 
 setup() {
-	wire=${CALA_BUILD:-$top/build}/tests/pbs/wire
-	if [ ! -x "$wire" ]; then
-		[ -z "${CI:-}" ] || { echo "make test-programs" >&2; return 1; }
-		skip "make test-programs has not made $wire"
-	fi
+	pbs_wire
 	need jq
 	cd "$BATS_TEST_TMPDIR" || return
 	pbs_start
-	unset WIRE_CACERT WIRE_PROXY WIRE_STALL WIRE_ANSWER WIRE_DEBUG
 	WAY=
 	head -c 100000 /dev/urandom >a
 }
@@ -24,17 +19,6 @@ teardown() {
 		wait "$WAY" || :
 	fi
 	pbs_stop
-}
-
-fails() {
-	local want=$1 text=$2
-	shift 2
-	run --separate-stderr "$@"
-	if [ "$status" -ne "$want" ] || [[ $stderr != *error:*$text* ]]; then
-		echo "status $status, not $want with '$text': $*"
-		echo "stderr: $stderr"
-		return 1
-	fi
 }
 
 # call CALL [ID TIME [ARGUMENT]]
@@ -72,13 +56,13 @@ behind() {
 	says '.version == "3.2" and .release == "4"' version
 	says '."Datastore.Backup" and ."Datastore.Modify"' permissions
 	says '.total == 1000000000000 and .avail == 990000000000' status
-	PBS_SECRET=wrong fails 12 401 call version
+	PBS_SECRET=wrong fails_with 12 401 call version
 	pbs_do token 'id=cala@pbs!none' secret=n
 	PBS_TOKEN='cala@pbs!none' PBS_SECRET=n says '. == {}' permissions
-	PBS_TOKEN='cala@pbs!none' PBS_SECRET=n fails 12 403 call snapshots
-	PBS_STORE=other fails 10 "no such datastore 'other'" call status
+	PBS_TOKEN='cala@pbs!none' PBS_SECRET=n fails_with 12 403 call snapshots
+	PBS_STORE=other fails_with 10 "no such datastore 'other'" call status
 	pbs_do token 'id=cala@pbs!old' secret=o expires=-1
-	PBS_TOKEN='cala@pbs!old' PBS_SECRET=o fails 12 401 call version
+	PBS_TOKEN='cala@pbs!old' PBS_SECRET=o fails_with 12 401 call version
 }
 
 @test "a secret of any bytes" {
@@ -107,7 +91,7 @@ behind() {
 	PBS_NS=a/b call protect x 1700000000 no
 	PBS_NS=a/b call forget x 1700000000
 	PBS_NS=a/b says '. == []' snapshots
-	PBS_NS=a/c fails 10 404 "$wire" put x 1700000000 a
+	PBS_NS=a/c fails_with 10 404 "$wire" put x 1700000000 a
 }
 
 @test "snapshots, files, marks" {
@@ -117,10 +101,10 @@ behind() {
 	says '. == []' snapshots nobody
 	says 'map(.filename) == ["root.pxar.didx", "index.json.blob"]' \
 		files x 1700000000
-	fails 10 '' call files x 1700000001
+	fails 10 call files x 1700000001
 	call download x 1700000000 root.pxar.didx >didx
 	cmp didx "$PBS_DIR/store1/host/x/2023-11-14T22:13:20Z/root.pxar.didx"
-	fails 10 '' call download x 1700000000 other.blob
+	fails 10 call download x 1700000000 other.blob
 	says '. == ""' notes x 1700000000
 	text=$'name · group · 1\nsecond "line" \\ ü &=+%'
 	call set-notes x 1700000000 "$text"
@@ -131,25 +115,25 @@ behind() {
 	# longer than a URL may be
 	call set-notes x 1700000100 "$(head -c 20000 /dev/zero | tr '\0' n)"
 	[ "$(call notes x 1700000100 | jq -r . | wc -c)" -eq 20001 ]
-	fails 2 'longer' call set-notes x 1700000100 \
+	fails_with 2 'longer' call set-notes x 1700000100 \
 		"$(head -c 50000 /dev/zero | tr '\0' n)"
-	fails 2 'UTF-8' call set-notes x 1700000100 $'\xff'
+	fails_with 2 'UTF-8' call set-notes x 1700000100 $'\xff'
 	pbs_count 'op=PUT S/notes'
 }
 
 @test "forget and prune, and what they must not take" {
 	three
 	call protect x 1700000100 yes
-	fails 22 protected call forget x 1700000100
+	fails_with 22 protected call forget x 1700000100
 	pbs_do hold id=x time=1700000000
-	fails 11 '' call forget x 1700000000
+	fails 11 call forget x 1700000000
 	pbs_do release id=x time=1700000000
-	fails 2 'no rule' call prune x 0 0
+	fails_with 2 'no rule' call prune x 0 0
 	says 'map(.keep) == [false, true, true]' prune-dry x 0 1
 	[ "$(pbs_snapshots | wc -l)" -eq 3 ]
 	says 'map(.keep) == [false, true, true]' prune x 0 1
 	[ "$(pbs_snapshots | wc -l)" -eq 2 ]
-	fails 10 '' call forget x 1700000000
+	fails 10 call forget x 1700000000
 	call forget x 1700000200
 	[ "$(pbs_snapshots)" = "- host/x 1700000100 whole" ]
 }
@@ -162,9 +146,9 @@ behind() {
 	grep -q 'TASK OK' out
 	grep -qx 'verdict 0' out
 	pbs_do set verify=failed
-	fails 14 'verification failed' call verify x 1700000100
+	report_fails 14 'verification failed' call verify x 1700000100
 	[[ $output == *TASK\ ERROR* ]]
-	fails 10 '' call verify x 1700000001
+	fails 10 call verify x 1700000001
 }
 
 @test "reads are repeated, changes are not" {
@@ -182,29 +166,29 @@ behind() {
 	says 'length == 3' snapshots
 	pbs_do clear
 	pbs_fault reset 'op=DELETE S/snapshots' when=done count=1
-	fails 13 '' call forget x 1700000000
+	fails 13 call forget x 1700000000
 	[ "$(pbs_count 'op=DELETE S/snapshots')" -eq 1 ]
 	[ "$(pbs_snapshots | wc -l)" -eq 2 ]
 	pbs_do clear
 	pbs_fault status 'op=PUT S/notes' status=400 'text=No space left on device'
-	fails 16 'No space' call set-notes x 1700000100 t
+	fails_with 16 'No space' call set-notes x 1700000100 t
 	pbs_do clear
 	WIRE_ANSWER=1 pbs_fault stall 'op=GET S/status' when=late seconds=60
-	WIRE_ANSWER=1 fails 13 'no answer' call status
+	WIRE_ANSWER=1 fails_with 13 'no answer' call status
 }
 
 @test "an answer that makes no sense is none" {
 	pbs_fault json 'op=GET S/snapshots' 'text={"data":' count=0
-	fails 14 'JSON' call snapshots
+	fails_with 14 'JSON' call snapshots
 	pbs_do clear
 	pbs_fault json 'op=GET S/snapshots' 'text={"data":{}}'
-	fails 14 'array' call snapshots
+	fails_with 14 'array' call snapshots
 	pbs_fault json 'op=GET S/status' 'text=[]'
-	fails 14 'without data' call status
+	fails_with 14 'without data' call status
 	pbs_fault json 'op=GET version' 'text={"data":null,"data":1}'
-	fails 14 '' call version
+	fails 14 call version
 	pbs_fault json 'op=GET ping' 'text={"data":{}}'
-	fails 13 'no Proxmox' call ping
+	fails_with 13 'no Proxmox' call ping
 	pbs_do set chunked=true
 	says '.version' version
 }
@@ -212,17 +196,17 @@ behind() {
 @test "a call trusts nobody but the pinned one, either" {
 	old=$PBS_FINGERPRINT
 	new=$(pbs_do certificate)
-	fails 17 "$new" call version
+	fails_with 17 "$new" call version
 	[[ $stderr == *"$old"* ]]
 	[ "$(pbs_count kind=rest)" -eq 0 ]
-	PBS_FINGERPRINT='' fails 17 "$new" call version
+	PBS_FINGERPRINT='' fails_with 17 "$new" call version
 	[ "$(pbs_count kind=rest)" -eq 0 ]
 	PBS_FINGERPRINT='' WIRE_CACERT=$PBS_DIR/cert.pem says .version version
 	pbs_do certificate name=elsewhere.invalid
 	PBS_FINGERPRINT='' WIRE_CACERT=$PBS_DIR/cert.pem \
-		PBS_URL=https://localhost:$PBS_PORT fails 17 '' call version
-	PBS_URL=http://127.0.0.1:$PBS_PORT fails 2 'in the clear' call version
-	PBS_URL=https://127.0.0.1:$PBS_SIDE fails 13 '' call version
+		PBS_URL=https://localhost:$PBS_PORT fails 17 call version
+	PBS_URL=http://127.0.0.1:$PBS_PORT fails_with 2 'in the clear' call version
+	PBS_URL=https://127.0.0.1:$PBS_SIDE fails 13 call version
 }
 
 @test "what became of a finish" {
@@ -231,7 +215,7 @@ behind() {
 	says '. == 0' finished x 1700000001
 	# not in time to be asked
 	pbs_fault status 'op=GET S/download' status=403 text=no count=0
-	fails 19 '' call finished x 1700000200
+	fails 19 call finished x 1700000200
 }
 
 @test "through a proxy" {
@@ -281,9 +265,9 @@ behind() {
 	rm way
 	behind "$PBS_PYTHON" proxy.py no >/dev/null
 	WIRE_PROXY=http://127.0.0.1:$(cat way)
-	fails 12 'proxy' "$wire" get x 1700000000
-	fails 12 'proxy said 407' call version
-	WIRE_PROXY=socks5://127.0.0.1 fails 2 'proxy' "$wire" get x 1700000000
+	fails_with 12 'proxy' "$wire" get x 1700000000
+	fails_with 12 'proxy said 407' call version
+	WIRE_PROXY=socks5://127.0.0.1 fails_with 2 'proxy' "$wire" get x 1700000000
 }
 
 @test "over a long line, what goes up comes down" {
@@ -294,7 +278,7 @@ behind() {
 	"$wire" get x 1700000000 | cmp - big
 	# nor does it hang when the server goes
 	pbs_fault close 'op=POST dynamic_chunk' nth=5 when=late
-	fails 13 '' "$wire" put y 1700000000 big
+	fails 13 "$wire" put y 1700000000 big
 }
 
 @test "any number of chunks, near and far" {

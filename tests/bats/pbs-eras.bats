@@ -5,6 +5,7 @@
 load common
 load ../pbs/pbs
 
+driver=cala-pbs
 S=11111111-aaaa-4bbb-8ccc-000000000001
 U=aaaa1111-0000-4000-8000-000000000001
 U2=aaaa1111-0000-4000-8000-000000000002
@@ -19,12 +20,6 @@ setup() {
 
 teardown() {
 	pbs_stop
-}
-
-d() {
-	local verb=$1
-	shift
-	cala-pbs "$verb" -c c "$@"
 }
 
 # tree DIR: what every era can hold, but for times
@@ -173,7 +168,7 @@ same() {
 	rich t
 	fixture client-data $ID 1700000000 t --avg 65536
 	same t latest
-	n=$(find "$PBS_DIR/store1/.chunks" -type f | wc -l)
+	n=$(pbs_chunks | wc -l)
 	echo changed >>t/world/level.dat
 	touch -d '2001-02-03T04:05:06Z' t/world/level.dat
 	fixture client-meta $ID 1700000010 t --avg 65536 --exclude '*.x'

@@ -5,6 +5,7 @@
 load common
 load ../pbs/pbs
 
+driver=cala-pbs
 S=11111111-aaaa-4bbb-8ccc-000000000001
 U=aaaa1111-0000-4000-8000-000000000001
 U2=aaaa2222-0000-4000-8000-000000000002
@@ -26,28 +27,8 @@ teardown() {
 	pbs_stop
 }
 
-d() {
-	local verb=$1
-	shift
-	cala-pbs "$verb" -c c "$@"
-}
-
 stream() {
 	d put -s $S --uuid "${1:-$U}" <t.tar
-}
-
-# fails STATUS TEXT COMMAND...: and says so, and prints nothing
-fails() {
-	local want=$1 text=$2
-	shift 2
-	run --separate-stderr "$@"
-	if [ "$status" -ne "$want" ] || [ -n "$output" ] ||
-	    [[ $stderr != *error:*$text* ]]; then
-		echo "status $status, not $want with '$text': $*"
-		echo "stdout: $output"
-		echo "stderr: $stderr"
-		return 1
-	fi
 }
 
 # nothing: no snapshot is there, whole or not, and no lock
@@ -62,16 +43,16 @@ nothing() {
 @test "a stream is not repeated: what cuts it off is 13, and nothing is stored" {
 	for n in 2000 3000000 17000000; do
 		pbs_fault cut 'op=session backup' "after=$n"
-		fails 13 '' stream
+		fails 13 stream
 		nothing
 	done
 	for op in 'GET previous*' 'POST dynamic_index' 'POST dynamic_chunk' \
 	    'PUT dynamic_index' 'POST dynamic_close' 'POST blob'; do
 		pbs_fault reset "op=$op" when=done
-		fails 13 '' stream
+		fails 13 stream
 		nothing
 		pbs_fault goaway "op=$op" code=2
-		fails 13 '' stream
+		fails 13 stream
 		nothing
 	done
 	pbs_sound
@@ -89,7 +70,7 @@ nothing() {
 	done
 	pbs_conf "$PWD/cala.conf" 'retries = 1'
 	pbs_fault cut 'op=session backup' after=3000000 count=0
-	fails 13 '' d put "$PWD/t" -s $S --uuid $U
+	fails 13 d put "$PWD/t" -s $S --uuid $U
 	[ "$(pbs_do used)" = 2 ]
 	nothing
 	pbs_sound
@@ -98,10 +79,10 @@ nothing() {
 @test "the disk is full: 16" {
 	for op in 'POST dynamic_chunk' 'POST blob' 'POST finish'; do
 		pbs_fault nospace "op=$op" count=0
-		fails 16 'No space left' stream
+		fails_with 16 'No space left' stream
 		nothing
 		pbs_fault nospace "op=$op" count=0
-		fails 16 'No space left' d put "$PWD/t" -s $S --uuid $U
+		fails_with 16 'No space left' d put "$PWD/t" -s $S --uuid $U
 		nothing
 	done
 	pbs_sound
@@ -109,13 +90,13 @@ nothing() {
 
 @test "somebody else writes, reads or removes: 11" {
 	pbs_do lock "id=calagopus-$S"
-	fails 11 '' stream
+	fails 11 stream
 	pbs_do unlock "id=calagopus-$S"
 	stream
 	when=$(pbs_snapshots | cut -d' ' -f3)
 	pbs_do hold "id=calagopus-$S" "time=$when"
-	fails 11 '' d rm -b $U
-	fails 11 '' d set -b $U --lock
+	fails 11 d rm -b $U
+	fails 11 d set -b $U --lock
 	[ "$(d list | jq -r .uuid)" = $U ]
 	pbs_do release "id=calagopus-$S" "time=$when"
 	d rm -b $U
@@ -132,15 +113,15 @@ nothing() {
 		[ "$status" -eq 17 ] || { echo "$verb: $status"; false; }
 		[[ $stderr$output == *"$new"* ]] || { echo "$verb: $stderr"; false; }
 	done
-	fails 17 "$new" stream $U2
+	fails_with 17 "$new" stream $U2
 	PBS_FINGERPRINT=$new
 	pbs_conf "$PWD/cala.conf"
 	pbs_do token "id=$PBS_TOKEN" secret=another
 	for verb in list 'get -b '$U "rm -b $U"; do
 		# shellcheck disable=SC2086
-		fails 12 '' d $verb
+		fails 12 d $verb
 	done
-	fails 12 '' stream $U2
+	fails 12 stream $U2
 	pbs_do token "id=$PBS_TOKEN" "secret=$PBS_SECRET"
 	# may store and read its own, and no more
 	for who in "$PBS_TOKEN" 'cala@pbs'; do
@@ -149,12 +130,12 @@ nothing() {
 	stream $U2
 	[ "$(d list | wc -l)" -eq 2 ]
 	d verify -b $U2 --read-data
-	fails 12 '' d rm -b $U2
+	fails 12 d rm -b $U2
 	for who in "$PBS_TOKEN" 'cala@pbs'; do
 		pbs_do grant "id=$who" path=/datastore role=DatastoreAdmin
 	done
 	pbs_do owner "id=calagopus-$S" 'owner=else@pbs!t'
-	fails 12 '' stream bbbb3333-0000-4000-8000-000000000003
+	fails 12 stream bbbb3333-0000-4000-8000-000000000003
 	[ "$(d list | wc -l)" -eq 2 ]
 	pbs_sound
 }
@@ -162,7 +143,7 @@ nothing() {
 @test "the server is not there, answers nonsense, or is in maintenance" {
 	pbs_conf "$PWD/cala.conf" 'retries = 1'
 	pbs_do maintenance mode=offline
-	fails 20 '' stream
+	fails 20 stream
 	pbs_do maintenance mode=
 	for text in '' '{"data":' '[]' '{"data":{}}' null; do
 		pbs_do clear
@@ -181,10 +162,10 @@ nothing() {
 	[ "$status" -ne 0 ] && [ -z "$output" ]
 	pbs_do clear
 	pbs_fault status 'op=GET S/snapshots' status=503 text=busy count=0
-	fails 13 'busy' d list
+	fails_with 13 'busy' d list
 	pbs_stop
-	fails 13 '' d list
-	fails 13 '' d get -b $U
+	fails 13 d list
+	fails 13 d get -b $U
 }
 
 @test "finish is lost: what came of it is found out" {
@@ -196,7 +177,7 @@ nothing() {
 	pbs_do clear
 	d rm -b $U
 	pbs_fault reset 'op=POST finish' when=head
-	fails 13 '' stream
+	fails 13 stream
 	nothing
 	# and when nobody can be asked
 	pbs_conf "$PWD/cala.conf" 'retries = 1'
@@ -238,9 +219,9 @@ nothing() {
 		pbs_do clear
 	done
 	pbs_fault flip 'op=GET download' query=root at=4200
-	fails 14 '' d ls -b $U
+	fails 14 d ls -b $U
 	pbs_fault flip 'op=GET download' query=index.json at=20
-	fails 14 '' d ls -b $U
+	fails 14 d ls -b $U
 	pbs_do clear
 	rm "$(find "$PBS_DIR/store1/.chunks" -type f -size +2000 | head -n 1)"
 	run --separate-stderr d verify -b $U --read-data
@@ -260,7 +241,7 @@ nothing() {
 	done
 	pbs_conf "$PWD/cala.conf" 'retries = 1'
 	pbs_fault cut 'op=session reader' side=out after=1000 count=0
-	fails 13 '' d ls -b $U
+	fails 13 d ls -b $U
 	pbs_do clear
 	pbs_sound
 }
@@ -280,7 +261,7 @@ nothing() {
 }
 
 @test "slow, small and disordered: it goes on, and bounds what is under way" {
-	pbs_do set window=65535 streams=2 shuffle=0.05 hold=2 release=4.2
+	pbs_do set window=65535 streams=2 shuffle=0.05 hold=2 release:='"4.2"'
 	d put "$PWD/t" -s $S --uuid $U >/dev/null
 	pbs_do set window=33554432 streams=0 latency=0.05
 	d put "$PWD/t" -s $S --uuid $U2 --force-read >/dev/null

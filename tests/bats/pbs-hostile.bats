@@ -5,6 +5,7 @@
 load common
 load ../pbs/pbs
 
+driver=cala-pbs
 S=11111111-aaaa-4bbb-8ccc-000000000001
 U=aaaa1111-0000-4000-8000-000000000001
 U2=aaaa2222-0000-4000-8000-000000000002
@@ -21,31 +22,11 @@ teardown() {
 	pbs_stop
 }
 
-d() {
-	local verb=$1
-	shift
-	cala-pbs "$verb" -c c "$@"
-}
-
 # put UUID TIME [OPTION...] [DIR]
 put() {
 	local u=$1 t=$2
 	shift 2
 	d put -s $S --uuid "$u" --created "$(date -u -d "@$t" +%FT%TZ)" "$@"
-}
-
-# fails STATUS TEXT COMMAND...: and says so, and prints nothing
-fails() {
-	local want=$1 text=$2
-	shift 2
-	run --separate-stderr "$@"
-	if [ "$status" -ne "$want" ] || [ -n "$output" ] ||
-	    [[ $stderr != *error:*$text* ]]; then
-		echo "status $status, not $want with '$text': $*"
-		echo "stdout: $output"
-		echo "stderr: $stderr"
-		return 1
-	fi
 }
 
 # some: t, with a file of several chunks
@@ -54,16 +35,6 @@ some() {
 	head -c 12000000 /dev/urandom >t/world/big
 	seq 1 5000 >t/world/level.dat
 	printf 'motd=hello\n' >t/server.properties
-}
-
-# folder TIME: where the server keeps that snapshot of S
-folder() {
-	printf '%s/%s/host/calagopus-%s/%s' "$PBS_DIR" "$PBS_STORE" $S \
-		"$(date -u -d "@$1" +%Y-%m-%dT%H:%M:%SZ)"
-}
-
-chunks() {
-	find "$PBS_DIR/$PBS_STORE/.chunks" -type f
 }
 
 @test "a list with entries that are none is no list" {
@@ -85,10 +56,10 @@ chunks() {
 		pbs_fault json 'op=GET S/snapshots' count=0 \
 			"text:=$(jq -cn --arg a "$text" '"{\"data\":" + $a + "}"')"
 		echo "$text"
-		fails 14 'list of snapshots' d list
-		fails 14 'list of snapshots' d cat -s $S -b $U server.properties
-		fails 14 'list of snapshots' d rm -b $U
-		fails 14 'list of snapshots' put $U2 $((T + 1)) t
+		fails_with 14 'list of snapshots' d list
+		fails_with 14 'list of snapshots' d cat -s $S -b $U server.properties
+		fails_with 14 'list of snapshots' d rm -b $U
+		fails_with 14 'list of snapshots' put $U2 $((T + 1)) t
 		pbs_do clear
 	done
 	# What other people's entries look like is theirs.
@@ -109,7 +80,7 @@ chunks() {
 	    '[{"backup-time":0,"keep":false}]'; do
 		pbs_fault json 'op=POST S/prune' \
 			"text:=$(jq -cn --argjson a "$text" '{data: $a} | tojson')"
-		fails 14 'prune' d prune -s $S --keep-last 1
+		fails_with 14 'prune' d prune -s $S --keep-last 1
 	done
 	# Somebody reads the first: the server answers that it goes, and it stays.
 	pbs_do hold "id=calagopus-$S" time=$T
@@ -132,7 +103,7 @@ chunks() {
 	pbs_do set total=1000000 used=900000 avail=100000
 	for how in t '-- touch began'; do
 		# shellcheck disable=SC2086
-		fails 16 'are free' put $U $T --expect 100001 $how
+		fails_with 16 'are free' put $U $T --expect 100001 $how
 	done
 	[ ! -e began ]
 	[ "$(pbs_count op='upgrade backup')" -eq 0 ]
@@ -150,7 +121,7 @@ chunks() {
 	put $U $T t
 	# The server broke off before finish, and a chunk never reached its disk.
 	pbs_do unfinished "id=calagopus-$S" time=$T
-	f=$(chunks | xargs ls -S | head -n 1)
+	f=$(pbs_chunks | xargs ls -S | head -n 1)
 	rm "$f"
 	run --separate-stderr put $U2 $((T + 1)) -v t
 	echo "$stderr"
@@ -214,7 +185,7 @@ chunks() {
 	pbs_fault status 'op=GET chunk' nth=2 count=0 status=400 \
 		text='datastore store1 is in offline maintenance mode'
 	mkdir r
-	fails 20 maintenance d restore "$PWD/r" -b $U
+	fails_with 20 maintenance d restore "$PWD/r" -b $U
 	run d verify -b $U --read-data
 	[ "$status" -eq 20 ]
 }
@@ -331,7 +302,7 @@ rewrite() {
 		END
 		cat
 		echo 'write(at, formats.blob_encode(json.dumps(m).encode()))'
-	} | pbs_python "$(folder "$1")"
+	} | pbs_python "$(pbs_folder calagopus-$S "$1")"
 }
 
 @test "encrypted: what anybody could have written is not taken for ours" {

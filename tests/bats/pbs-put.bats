@@ -2,8 +2,10 @@
 # less to send, encrypted, in trouble.
 
 load common
+load numbered
 load ../pbs/pbs
 
+driver=cala-pbs
 S=11111111-aaaa-4bbb-8ccc-000000000001
 
 setup() {
@@ -22,29 +24,12 @@ server() {
 	pbs_conf conf "$@"
 }
 
-uuid() { printf 'aaaa1111-0000-4000-8000-%012d' "$1"; }
-
 # put N [OPTION...] DIR, put N [OPTION...] <ARCHIVE
 put() {
 	local n=$1
 	shift
-	cala-pbs put -q -c c -s $S --uuid "$(uuid "$n")" \
+	d put -q -s $S --uuid "$(uuid "$n")" \
 	    --created "$(date -u -d "@$((when + n))" +%FT%TZ)" "$@"
-}
-
-# back N DIR: restored through tar into a fresh DIR.
-back() {
-	mkdir "$2"
-	cala-pbs get -q -c c -s $S -b "$(uuid "$1")" | cala-unpack -q -C "$2"
-}
-
-# same N DIR: is backup N what DIR is, in all that facts() sees?
-same() {
-	local d
-	d=$(mktemp -d ./same.XXXXXX)
-	back "$1" "$d/t"
-	diff -u <(facts "$2") <(facts "$d/t") || return
-	rm -rf "$d"
 }
 
 sent() { pbs_count op='POST dynamic_chunk'; }
@@ -374,7 +359,7 @@ calagopus.json.blob none"
 	mkdir src
 	echo hello >src/f
 	put 5 src
-	cala-pbs put -q -c c -s $S --uuid "$(uuid 6)" \
+	d put -q -s $S --uuid "$(uuid 6)" \
 	    --created "$(date -u -d "@$((when + 5))" +%FT%TZ)" src
 	put 2 src
 	run cala-pbs list -c c -s $S

@@ -112,7 +112,7 @@ py() {
 	END
 	pbs_do token 'id=cala@pbs!old' secret=x expires=-1
 	PBS_TOKEN='cala@pbs!old' PBS_SECRET=x refused 401 auth pbs_client rest GET version
-	pbs_do set release=4.2
+	pbs_do set release:='"4.2"'
 	PBS_SECRET=x refused 401 'authentication failed' pbs_client rest GET version
 	pbs_sound
 }
@@ -146,7 +146,7 @@ py() {
 	no(400, "", call, "PUT", "S/notes", body=dict(t, notes="x" * 65536))
 	assert call("GET", S, {"_dc": 1})[0]["comment"] == "by form"
 	END
-	pbs_do set release=4.1
+	pbs_do set release:='"4.1"'
 	py <<-'END'
 	t = {"backup-type": "host", "backup-id": "a", "backup-time": 1700000000}
 	call("PUT", "S/notes", body=dict(t, notes="x" * 65536))
@@ -504,7 +504,7 @@ py() {
 	pbs_do idle
 	[ "$(pbs_snapshots)" = "" ]
 	[ "$(cat "$PBS_DIR/store1/host/a/owner")" = 'cala@pbs!node1' ]
-	[ "$(find "$PBS_DIR/store1/.chunks" -type f | wc -l)" -eq 1 ]
+	[ "$(pbs_chunks | wc -l)" -eq 1 ]
 	[ -z "$(pbs_do locks)" ]
 	pbs_do tasks | grep 'backup connection\|finished flag'
 	# 3.2 keeps the lock until the connection ends, 4.x until finish
@@ -517,7 +517,7 @@ py() {
 	b.close()
 	END
 	pbs_do idle
-	pbs_do set release=4.2
+	pbs_do set release:='"4.2"'
 	py <<-'END'
 	b = begun("a", 1700000002)
 	b.index("x.didx", [b"hello"])
@@ -722,7 +722,7 @@ py() {
 	            **other) == {"/datastore/store1": {"Datastore.Backup": True}}
 	assert call("GET", "access/permissions", {"path": "/x"}, **other) == {}
 	END
-	chunk=$(find "$PBS_DIR/store1/.chunks" -type f)
+	chunk=$(pbs_chunks)
 	printf 'not what it was' | dd of="$chunk" bs=1 seek=20 conv=notrunc status=none
 	py <<-'END'
 	import time, urllib.parse

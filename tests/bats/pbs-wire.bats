@@ -6,14 +6,9 @@ load common
 load ../pbs/pbs
 
 setup() {
-	wire=${CALA_BUILD:-$top/build}/tests/pbs/wire
-	if [ ! -x "$wire" ]; then
-		[ -z "${CI:-}" ] || { echo "make test-programs" >&2; return 1; }
-		skip "make test-programs has not made $wire"
-	fi
+	pbs_wire
 	cd "$BATS_TEST_TMPDIR" || return
 	pbs_start
-	unset WIRE_CACERT WIRE_PROXY WIRE_STALL WIRE_ANSWER WIRE_DEBUG
 	# one that repeats, and ends in the middle of a piece
 	{
 		head -c 3300000 /dev/urandom
@@ -24,18 +19,6 @@ setup() {
 
 teardown() {
 	pbs_stop
-}
-
-# fails STATUS TEXT COMMAND...: and says so in one line, and nothing on stdout
-fails() {
-	local want=$1 text=$2
-	shift 2
-	run --separate-stderr "$@"
-	if [ "$status" -ne "$want" ] || [[ $stderr != *error:*$text* ]]; then
-		echo "status $status, not $want with '$text': $*"
-		echo "stderr: $stderr"
-		return 1
-	fi
 }
 
 # nothing: no snapshot but those of x is there
@@ -102,7 +85,7 @@ x() {
 }
 
 @test "4.x is spoken to alike, and a lock that ends with finish" {
-	pbs_do set release=4.2
+	pbs_do set release:='"4.2"'
 	x
 	"$wire" put x 1700000001 a
 	"$wire" get x 1700000001 | cmp - a
@@ -115,91 +98,91 @@ x() {
 	[ "$status" -eq 0 ] || [ "$status" -eq 11 ]
 	pbs_do idle
 	pbs_do lock id=y
-	fails 11 'already running' "$wire" put y 1700000000 a
+	fails_with 11 'already running' "$wire" put y 1700000000 a
 	pbs_do unlock id=y
 	"$wire" put y 1700000000 a
 	pbs_do idle
-	pbs_do set release=4.2
+	pbs_do set release:='"4.2"'
 	pbs_do lock id=y
-	fails 11 '' "$wire" put y 1700000009 a
+	fails 11 "$wire" put y 1700000009 a
 }
 
 @test "what the server refuses before 101 has a status of its own" {
 	x
-	PBS_SECRET=wrong fails 12 '' "$wire" put y 1700000000 a
-	PBS_TOKEN='cala@pbs!none' fails 12 '' "$wire" put y 1700000000 a
-	PBS_STORE=nostore fails 10 '' "$wire" put y 1700000000 a
-	PBS_NS=none fails 10 '' "$wire" put y 1700000000 a
-	fails 15 '' "$wire" put x 1700000000 a
-	fails 15 '' "$wire" put x 1600000000 a
-	fails 10 '' "$wire" get x 1700000001
-	fails 10 '' "$wire" get none 1700000001
+	PBS_SECRET=wrong fails 12 "$wire" put y 1700000000 a
+	PBS_TOKEN='cala@pbs!none' fails 12 "$wire" put y 1700000000 a
+	PBS_STORE=nostore fails 10 "$wire" put y 1700000000 a
+	PBS_NS=none fails 10 "$wire" put y 1700000000 a
+	fails 15 "$wire" put x 1700000000 a
+	fails 15 "$wire" put x 1600000000 a
+	fails 10 "$wire" get x 1700000001
+	fails 10 "$wire" get none 1700000001
 	pbs_do token 'id=cala@pbs!weak' secret=w
 	pbs_do grant 'id=cala@pbs!weak' path=/datastore role=DatastoreAudit
-	PBS_TOKEN='cala@pbs!weak' PBS_SECRET=w fails 12 '' "$wire" put y 1700000000 a
-	PBS_TOKEN='cala@pbs!weak' PBS_SECRET=w fails 12 '' "$wire" get x 1700000000
+	PBS_TOKEN='cala@pbs!weak' PBS_SECRET=w fails 12 "$wire" put y 1700000000 a
+	PBS_TOKEN='cala@pbs!weak' PBS_SECRET=w fails 12 "$wire" get x 1700000000
 	pbs_do grant 'id=cala@pbs!weak' path=/datastore role=DatastoreBackup
-	PBS_TOKEN='cala@pbs!weak' PBS_SECRET=w fails 12 '' "$wire" put x 1700000009 a
+	PBS_TOKEN='cala@pbs!weak' PBS_SECRET=w fails 12 "$wire" put x 1700000009 a
 	pbs_do maintenance mode=read-only
-	fails 20 '' "$wire" put y 1700000000 a
+	fails 20 "$wire" put y 1700000000 a
 	pbs_do maintenance mode=
 	pbs_fault status 'op=upgrade backup' status=503 'text=try later' when=early
-	fails 13 'try later' "$wire" put y 1700000000 a
+	fails_with 13 'try later' "$wire" put y 1700000000 a
 	nothing
 }
 
 @test "another certificate than the pinned one gets no token" {
 	old=$PBS_FINGERPRINT
 	new=$(pbs_do certificate)
-	fails 17 "$new" "$wire" put y 1700000000 a
+	fails_with 17 "$new" "$wire" put y 1700000000 a
 	[[ $stderr == *"$old"* ]]
 	[ "$(pbs_count kind=rest)" -eq 0 ]
 	PBS_FINGERPRINT=${new//:/} "$wire" put y 1700000000 a
 	PBS_FINGERPRINT=${new^^} "$wire" get y 1700000000 | cmp - a
-	PBS_FINGERPRINT=${new%:*} fails 2 '' "$wire" get y 1700000000
+	PBS_FINGERPRINT=${new%:*} fails 2 "$wire" get y 1700000000
 	# no pin: whoever signed it counts, and the name
-	PBS_FINGERPRINT='' fails 17 '' "$wire" get y 1700000000
+	PBS_FINGERPRINT='' fails 17 "$wire" get y 1700000000
 	PBS_FINGERPRINT='' WIRE_CACERT=$PBS_DIR/cert.pem "$wire" get y 1700000000 |
 		cmp - a
 	pbs_do certificate name=elsewhere.invalid
 	PBS_FINGERPRINT='' WIRE_CACERT=$PBS_DIR/cert.pem \
 		PBS_URL=https://localhost:$PBS_PORT \
-		fails 17 '' "$wire" get y 1700000000
+		fails 17 "$wire" get y 1700000000
 }
 
 @test "a server that is not there, resets, or speaks something else" {
 	pbs_do set refuse=100
-	fails 13 '' "$wire" put y 1700000000 a
+	fails 13 "$wire" put y 1700000000 a
 	pbs_do set refuse=0
 	pbs_fault garbage 'op=upgrade backup' when=head count=0
-	fails 13 '' "$wire" put y 1700000000 a
+	fails 13 "$wire" put y 1700000000 a
 	pbs_do clear
 	pbs_fault json 'op=upgrade backup' text=hello count=0
 	run --separate-stderr "$wire" put y 1700000000 a
 	[ "$status" -eq 13 ] || [ "$status" -eq 14 ] || [ "$status" -eq 1 ]
 	pbs_do clear
 	pbs_fault reset 'op=upgrade backup' when=head count=0
-	fails 13 '' "$wire" put y 1700000000 a
+	fails 13 "$wire" put y 1700000000 a
 	nothing
 	pbs_stop
-	fails 13 '' "$wire" put y 1700000000 a
+	fails 13 "$wire" put y 1700000000 a
 }
 
 @test "the connection is cut at any byte: nothing is listed" {
 	x
 	for n in 0 1 30 100 1000 60000 100000 1100000 3000000; do
 		pbs_fault cut 'op=session backup' "after=$n"
-		fails 13 '' "$wire" put y 1700000000 a
+		fails 13 "$wire" put y 1700000000 a
 		nothing
 	done
 	for n in 0 1 20 40 60 100 200; do
 		pbs_fault cut 'op=session backup' side=out "after=$n"
-		fails 13 '' "$wire" put y 1700000000 a
+		fails 13 "$wire" put y 1700000000 a
 		nothing
 	done
 	for n in 0 1 100 5000 1000000; do
 		pbs_fault cut 'op=session reader' side=out "after=$n"
-		fails 13 '' "$wire" get x 1700000000
+		fails 13 "$wire" get x 1700000000
 	done
 	pbs_do idle
 	[ ! -s "$PBS_DIR/err" ]
@@ -213,7 +196,7 @@ x() {
 		    'rst code=11' 'goaway code=2' 'garbage when=late'; do
 			# shellcheck disable=SC2086
 			pbs_fault "${how%% *}" "op=$op" ${how#* }
-			fails 13 '' "$wire" put y 1700000000 a
+			fails 13 "$wire" put y 1700000000 a
 			nothing
 		done
 	done
@@ -221,7 +204,7 @@ x() {
 
 @test "GOAWAY says which requests will be answered" {
 	pbs_fault goaway 'op=POST dynamic_chunk' nth=3 code=0 last=1
-	fails 13 '' "$wire" put y 1700000000 a
+	fails 13 "$wire" put y 1700000000 a
 	nothing
 }
 
@@ -232,12 +215,12 @@ x() {
 	nothing
 	# it did, and nobody knows
 	pbs_fault reset 'op=POST finish' when=done
-	fails 19 '' "$wire" put y 1700000000 a
+	fails 19 "$wire" put y 1700000000 a
 	pbs_do idle
 	[ "$(pbs_snapshots)" = "- host/y 1700000000 whole" ]
 	"$wire" get y 1700000000 | cmp - a
 	pbs_fault status 'op=POST finish' status=400 'text=unable to sync'
-	fails 1 'unable to sync' "$wire" put z 1700000000 a
+	fails_with 1 'unable to sync' "$wire" put z 1700000000 a
 	pbs_do idle
 	[[ $(pbs_snapshots) != *host/z* ]]
 }
@@ -245,7 +228,7 @@ x() {
 @test "the disk is full: 16" {
 	for op in 'POST dynamic_chunk' 'POST blob' 'POST finish'; do
 		pbs_fault nospace "op=$op"
-		fails 16 'No space left' "$wire" put y 1700000000 a
+		fails_with 16 'No space left' "$wire" put y 1700000000 a
 		nothing
 	done
 }
@@ -254,11 +237,11 @@ x() {
 	pbs_do set window=65535
 	pbs_fault status 'op=POST dynamic_chunk' nth=2 status=400 \
 		'text=no more of that' when=early
-	fails 1 'no more of that' "$wire" put y 1700000000 a
+	fails_with 1 'no more of that' "$wire" put y 1700000000 a
 	nothing
 	pbs_fault status 'op=POST dynamic_chunk' nth=2 status=503 \
 		'text=busy' when=early
-	fails 13 'busy' "$wire" put y 1700000000 a
+	fails_with 13 'busy' "$wire" put y 1700000000 a
 	nothing
 }
 
@@ -278,17 +261,17 @@ x() {
 	[[ $stderr != *$'\e'* ]]
 	# the store has lost one
 	rm "$(find "$PBS_DIR/store1/.chunks" -type f -size +100 | head -n 1)"
-	fails 10 '' "$wire" get x 1700000000
+	fails 10 "$wire" get x 1700000000
 }
 
 @test "silence is not waited for for ever" {
 	x
 	pbs_fault stall 'op=GET chunk' nth=2 seconds=600
-	WIRE_STALL=1 fails 13 '' "$wire" get x 1700000000
+	WIRE_STALL=1 report_fails 13 '' "$wire" get x 1700000000
 	pbs_fault freeze 'op=POST dynamic_chunk' nth=2 seconds=4
-	WIRE_STALL=1 fails 13 '' "$wire" put y 1700000000 a
+	WIRE_STALL=1 fails 13 "$wire" put y 1700000000 a
 	pbs_do set before_101=4
-	WIRE_ANSWER=1 fails 13 '' "$wire" put z 1700000000 a
+	WIRE_ANSWER=1 fails 13 "$wire" put z 1700000000 a
 }
 
 @test "it ends with the signal, and the snapshot with it" {

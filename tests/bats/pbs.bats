@@ -4,6 +4,7 @@
 load common
 load ../pbs/pbs
 
+driver=cala-pbs
 S=11111111-aaaa-4bbb-8ccc-000000000001
 S2=11111111-aaaa-4bbb-8ccc-000000000002
 U=aaaa1111-0000-4000-8000-000000000001
@@ -21,12 +22,6 @@ setup() {
 
 teardown() {
 	pbs_stop
-}
-
-d() {
-	local verb=$1
-	shift
-	cala-pbs "$verb" -c c "$@"
 }
 
 # tree: t, with a file of several chunks, and t.pxar, t.pcat of it
@@ -55,30 +50,6 @@ wings() {
 		calagopus.json.blob=panel.json
 }
 
-listed() {
-	d list "$@" | jq -r .uuid | sort | tr '\n' ' '
-}
-
-# fails STATUS COMMAND...: and says why, on stderr alone
-fails() {
-	local want=$1
-	shift
-	run --separate-stderr "$@"
-	if [ "$status" -ne "$want" ] || [ -n "$output" ] ||
-	    [[ $stderr != *error:* ]]; then
-		echo "status $status, not $want: $*"
-		echo "stdout: $output"
-		echo "stderr: $stderr"
-		return 1
-	fi
-}
-
-# folder ID TIME: where the server keeps a snapshot
-folder() {
-	find "$PBS_DIR" -type d -path "*/host/$1/$(date -u -d "@$2" \
-		+%Y-%m-%dT%H:%M:%SZ)"
-}
-
 # ---- what is listed ----
 
 @test "what Wings stored is listed as another program's, with its UUID" {
@@ -104,7 +75,7 @@ folder() {
 	pbs_client backup other-$S $T root.pxar.didx=t.pxar
 	pbs_client backup calagopus-${S^^} $T root.pxar.didx=t.pxar
 	pbs_client backup calagopus-$S $((T + 1)) cala-check.blob=t/server.properties
-	mkdir "$(dirname "$(folder calagopus-$S $T)")/2023-11-14T23:00:00Z"
+	mkdir "$(dirname "$(pbs_folder calagopus-$S $T)")/2023-11-14T23:00:00Z"
 	[ "$(d list | wc -l)" -eq 1 ]
 	[ "$(listed)" = "$U " ]
 }
@@ -167,7 +138,7 @@ folder() {
 	tree
 	wings $T $U
 	wings $((T + 1)) $U2
-	f=$(folder calagopus-$S $T)/index.json.blob
+	f=$(pbs_folder calagopus-$S $T)/index.json.blob
 	printf XXXX | dd of="$f" bs=1 seek=20 conv=notrunc status=none
 	run --separate-stderr d list
 	[ "$status" -eq 3 ]
@@ -339,15 +310,10 @@ folder() {
 
 # ---- damage ----
 
-# chunks: of everything that is stored
-chunks() {
-	find "$PBS_DIR" -type f -path '*/.chunks/*' -size +0
-}
-
 @test "a chunk that is lost, or another, is damage" {
 	tree
 	wings $T $U
-	chunks | while read -r f; do
+	pbs_chunks | while read -r f; do
 		printf X | dd of="$f" bs=1 seek=$(($(stat -c %s "$f") / 2)) \
 			conv=notrunc status=none
 	done
@@ -362,7 +328,7 @@ chunks() {
 	run d cat -b $U world/region/r.0.0.mca
 	[ "$status" -eq 14 ]
 	[ "$(listed)" = "$U " ]
-	chunks | xargs rm
+	pbs_chunks | xargs rm
 	run d cat -b $U world/region/r.0.0.mca
 	[ "$status" -eq 14 ]
 	run d verify -b $U
@@ -380,7 +346,7 @@ chunks() {
 	print(hashlib.sha256(d[n * 65536:(n + 1) * 65536]).hexdigest())
 	END
 	)
-	f=$(chunks | grep "$h")
+	f=$(pbs_chunks | grep "$h")
 	printf X | dd of="$f" bs=1 seek=1000 conv=notrunc status=none
 	mkdir out
 	run --separate-stderr d restore "$PWD/out" -b $U
@@ -400,7 +366,7 @@ chunks() {
 	tree
 	wings $T $U
 	wings $((T + 1)) $U2
-	a=$(folder calagopus-$S $T) b=$(folder calagopus-$S $((T + 1)))
+	a=$(pbs_folder calagopus-$S $T) b=$(pbs_folder calagopus-$S $((T + 1)))
 	cp "$a/root.pxar.didx" keep
 	cp "$b/catalog.pcat1.didx" "$a/root.pxar.didx"
 	run d cat -b $U server.properties
@@ -585,7 +551,7 @@ chunks() {
 	run d gc
 	[ "$status" -eq 0 ]
 	[[ $output == "nothing to do"* ]]
-	g=$(dirname "$(folder calagopus-$S $T)")
+	g=$(dirname "$(pbs_folder calagopus-$S $T)")
 	now=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 	mkdir "$g/2023-11-20T00:00:00Z" "$g/$now"
 	pbs_client backup calagopus-$S2 $T cala-check.blob=t/server.properties

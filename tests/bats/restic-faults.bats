@@ -60,14 +60,6 @@ put() {
 	cala-restic put t -c c -s $S --uuid $U
 }
 
-fails() {
-	local want=$1
-	shift
-	run --separate-stderr "$@"
-	echo "status $status: $stderr"
-	[ "$status" -eq "$want" ] && [ -z "$output" ] && [[ $stderr == *error:* ]]
-}
-
 @test "the password is on no command line and in no environment" {
 	stand_in <<-END
 	snapshots() {

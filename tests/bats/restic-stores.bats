@@ -4,6 +4,7 @@ load common
 load restic
 load ../s3/s3
 
+driver=cala-restic
 S=11111111-aaaa-4bbb-8ccc-000000000001
 U=aaaa1111-0000-4000-8000-000000000001
 
@@ -19,20 +20,6 @@ teardown() {
 		kill "$REST_PID" 2>/dev/null || :
 		wait "$REST_PID" || :
 	fi
-}
-
-d() {
-	local verb=$1
-	shift
-	cala-restic "$verb" -c c "$@"
-}
-
-fails() {
-	local want=$1
-	shift
-	run --separate-stderr "$@"
-	echo "status $status: $stderr"
-	[ "$status" -eq "$want" ] && [ -z "$output" ] && [[ $stderr == *error:* ]]
 }
 
 # all_of_it: what is done with any store

@@ -4,6 +4,7 @@
 load common
 load restic
 
+driver=cala-restic
 S=11111111-aaaa-4bbb-8ccc-000000000001
 S2=11111111-aaaa-4bbb-8ccc-000000000002
 U=aaaa1111-0000-4000-8000-000000000001
@@ -18,23 +19,9 @@ setup() {
 	V=$BATS_TEST_TMPDIR/volumes/$S
 }
 
-d() {
-	local verb=$1
-	shift
-	cala-restic "$verb" -c c "$@"
-}
-
 old() {
 	restic_which old
 	restic_repo
-}
-
-fails() {
-	local want=$1
-	shift
-	run --separate-stderr "$@"
-	echo "status $status: $stderr"
-	[ "$status" -eq "$want" ] && [ -z "$output" ] && [[ $stderr == *error:* ]]
 }
 
 # root with all it can do, as mounts need

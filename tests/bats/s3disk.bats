@@ -4,6 +4,7 @@
 load common
 load ../s3/s3
 
+driver=cala-s3
 S=11111111-aaaa-4bbb-8ccc-000000000001
 S2=11111111-aaaa-4bbb-8ccc-000000000002
 U=aaaa1111-0000-4000-8000-000000000001
@@ -22,26 +23,6 @@ teardown() {
 	s3_stop
 }
 
-d() {
-	local verb=$1
-	shift
-	cala-s3 "$verb" -c c "$@"
-}
-
-# fails STATUS COMMAND...: exactly that status, one line that says why.
-fails() {
-	local want=$1
-	shift
-	run --separate-stderr "$@"
-	# shellcheck disable=SC2154
-	if [ "$status" -ne "$want" ] || [[ $stderr != *": error: "* ]]; then
-		echo "$*: status $status, not $want"
-		echo "stdout: $output"
-		echo "stderr: $stderr"
-		return 1
-	fi
-}
-
 # small UUID [SERVER]: a small backup of a fixed tree.
 small() {
 	mkdir -p t
@@ -52,10 +33,6 @@ small() {
 # theirs KEY FILE: an object as a panel or anybody else stores it.
 theirs() {
 	s3_do put bucket=bkt "key=$1" "file=$PWD/$2" "${@:3}"
-}
-
-listed() {
-	d list "$@" | jq -r .uuid | sort | tr '\n' ' '
 }
 
 @test "key, content type and record are where a panel and we look for them" {
@@ -261,7 +238,7 @@ listed() {
 	d verify -b $U --read-data | grep -q SHA-256
 	s3_do damage bucket=bkt "key=$S/$U.tar.zst" at=5000000
 	d verify -b $U
-	fails 14 d verify -b $U --read-data
+	report_fails 14 '' d verify -b $U --read-data
 }
 
 @test "an index that lies is no index, or an error: never other bytes" {
@@ -306,7 +283,7 @@ listed() {
 	s3_blob 200000 >t/x
 	cala-pack -C t . | d put -s $S --uuid $U >/dev/null
 	s3_do cut bucket=bkt "key=$S/$U.tar.zst" size=100000
-	fails 14 d verify -b $U
+	report_fails 14 '' d verify -b $U
 	[[ $output == *"the record says"* ]]
 	fails 14 d get -b $U --raw >/dev/null
 }
@@ -342,7 +319,7 @@ listed() {
 		at=10
 		[ $f = zip ] || at=6
 		s3_do damage bucket=bkt "key=$S/$u.$f" at=$at
-		fails 14 d verify -b "$u" --read-data
+		report_fails 14 '' d verify -b "$u" --read-data
 	done
 	small $U2
 	s3_bytes "$S/.cala/$U2.json" |
@@ -574,31 +551,31 @@ killed_put() {
 	S3_UNSIGNED=may
 	s3_conf cala.conf "retries = 1"
 	sed -i 's/^secret-key.*/secret-key = wrong/' cala.conf
-	fails 12 d check
+	report_fails 12 '' d check
 	[[ $output == *'failed: signature'* && $stderr == *hint* ]]
 	s3_conf cala.conf
 	sed -i 's/^bucket.*/bucket = nothing/' cala.conf
-	fails 10 d check
+	report_fails 10 '' d check
 	[[ $output == *'failed: bucket'* && $stderr == *hint* ]]
 	s3_conf cala.conf "timeout = 1"
 	sed -i "s,^endpoint.*,endpoint = http://127.0.0.1:$(s3_free_port)," cala.conf
-	fails 13 d check
+	report_fails 13 '' d check
 	[[ $output == *'failed: connect'* && $stderr == *hint* ]]
 	sed -i 's,^endpoint.*,endpoint = http://no.such.host.invalid,' cala.conf
-	fails 13 d check
+	report_fails 13 '' d check
 	[[ $output == *'failed: resolve'* ]]
 	s3_conf cala.conf "storage-class = NONSENSE"
-	fails 2 d check
+	report_fails 2 '' d check
 	[[ $output == *'failed: put'* ]]
 	s3_keys | cmp - before
 	s3_conf cala.conf
 	s3_fault status op=AbortMultipartUpload status=403 code=AccessDenied count=1
-	fails 12 d check
+	report_fails 12 '' d check
 	[[ $output == *'failed: multipart'* ]]
 	[ -z "$(s3_uploads)" ]
 	s3_do clear
 	s3_fault status method=DELETE status=403 code=AccessDenied count=0
-	fails 12 d check
+	report_fails 12 '' d check
 	[[ $output == *'failed: delete'* || $output == *'failed: multipart'* ]]
 }
 
@@ -610,7 +587,7 @@ killed_put() {
 	small $U
 	[ "$(d cat -b $U one)" = one ]
 	S3_ENDPOINT=$S3_TLS_URL s3_conf cala.conf
-	fails 17 d check
+	report_fails 17 '' d check
 	[[ $output == *'failed: TLS'* && $stderr == *cacert* ]]
 }
 
@@ -700,7 +677,7 @@ killed_put() {
 	printf '<?xml version="1.0"?><ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>%s</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>"%s"</ETag><Size>%s</Size></Contents></ListBucketResult>' \
 		"$S/$U.tar.zst" "$e" $((n + 500)) >body
 	s3_fault body op=ListObjectsV2 status=200 count=0 "file=$PWD/body"
-	fails 14 d verify -s $S -b $U
+	report_fails 14 '' d verify -s $S -b $U
 	run d ls -s $S -b $U
 	[ "$status" -eq 14 ] || [ "$status" -eq 0 ]
 	run d get -s $S -b $U

@@ -34,7 +34,7 @@ survives() {
 
 # refused STATUS: an error, no object, no upload.
 refused() {
-	s3_fails "$1" put k
+	fails "$1" put k
 	[ -z "$(s3_keys)" ]
 	s3_sound
 }
@@ -149,7 +149,7 @@ refused() {
 @test "Complete that fails after blanks" {
 	s3_fault blanks op=CompleteMultipartUpload seconds=1 then=AccessDenied \
 		count=0
-	s3_fails 12 put k
+	fails 12 put k
 }
 
 @test "Complete whose answer is lost after it was done" {
@@ -204,14 +204,14 @@ refused() {
 @test "Complete that always fails: the upload is aborted" {
 	s3_fault status op=CompleteMultipartUpload status=500 code=InternalError \
 		count=0
-	s3_fails 13 put --retries 2 k
+	fails 13 put --retries 2 k
 	[ -z "$(s3_keys)" ]
 	s3_sound
 }
 
 @test "parts that always fail: the upload is aborted" {
 	s3_fault status op=UploadPart status=500 code=InternalError nth=2 count=0
-	s3_fails 13 put --retries 2 k
+	fails 13 put --retries 2 k
 	[ -z "$(s3_keys)" ]
 	s3_sound
 }
@@ -253,7 +253,7 @@ refused() {
 	s3_do set clock=1200 date=none
 	s3_fault status op=CreateMultipartUpload status=403 \
 		code=RequestTimeTooSkewed count=0
-	s3_fails 12 put k
+	fails 12 put k
 	[ -z "$(s3_keys)" ]
 }
 
@@ -345,7 +345,7 @@ refused() {
 
 @test "credentials that expired for good are exit 12" {
 	s3_do key "access=$S3_ACCESS" "secret=$S3_SECRET" expires=-10
-	s3_fails 12 put k
+	fails 12 put k
 	[ -z "$(s3_keys)" ]
 }
 
@@ -400,7 +400,7 @@ refused() {
 	# Twice in the first part, before one ETag was ever right.
 	s3_do clear
 	s3_fault flip op=UploadPart at=100000 count=2
-	s3_fails 14 put k2 -j 1
+	fails 14 put k2 -j 1
 	s3_sound
 }
 
@@ -425,7 +425,7 @@ refused() {
 	s3_fault status op=CompleteMultipartUpload status=412 \
 		code=PreconditionFailed count=0
 	start=$SECONDS
-	s3_fails 15 put --if-absent k
+	fails 15 put --if-absent k
 	[ $((SECONDS - start)) -le 10 ]
 	[ "$(s3_count op=CompleteMultipartUpload)" = 1 ]
 	[ -z "$(s3_keys)" ]

@@ -101,12 +101,12 @@ interrupted() {
 
 @test "an absent key, bucket or service, and wrong credentials" {
 	begin 1000
-	s3_fails 10 get nothing
-	s3_fails 10 cala-s3get -c c s3://other/k
+	fails 10 get nothing
+	fails 10 cala-s3get -c c s3://other/k
 	sed -i 's/^secret-key = .*/secret-key = wrong/' cala.conf
-	s3_fails 12 get k
+	fails 12 get k
 	s3_stop
-	s3_fails 13 get --retries 1 k
+	fails 13 get --retries 1 k
 	[ ! -e out ]
 }
 
@@ -254,7 +254,7 @@ interrupted() {
 	get k --no-verify -o out
 	cmp out in2
 	# And what is asked for by its ETag is that, or an error.
-	s3_fails 15 get k --if-match '"00000000000000000000000000000000"'
+	fails 15 get k --if-match '"00000000000000000000000000000000"'
 	etag=$(s3_do about bucket=bkt key=k | jq -r .etag)
 	get k --if-match "\"$etag\"" | cmp - in2
 	get k --if-match "$etag" | cmp - in2
@@ -299,7 +299,7 @@ interrupted() {
 	S3_ENDPOINT=$S3_TLS_URL s3_conf cala.conf "cacert = $S3_CA"
 	get k | cmp - in
 	S3_ENDPOINT=$S3_TLS_URL s3_conf cala.conf
-	s3_fails 17 get k
+	fails 17 get k
 	s3_sound
 }
 
@@ -318,6 +318,6 @@ interrupted() {
 @test "maintenance is respected" {
 	begin 10
 	sed -i 's/^maintenance = no/maintenance = yes/' cala.conf
-	s3_fails 20 get k
+	fails 20 get k
 	[ "$(s3_count)" = 0 ]
 }

@@ -54,7 +54,7 @@ tree() {
 
 @test "empty input is stored only when allowed" {
 	begin
-	s3_fails 4 put k </dev/null
+	fails 4 put k </dev/null
 	[ -z "$(s3_keys)" ]
 	put --allow-empty k </dev/null
 	[ "$(s3_do about bucket=bkt key=k | jq .size)" = 0 ]
@@ -168,7 +168,7 @@ virtual" ]
 @test "AWS_CA_BUNDLE is the CA of tools alone" {
 	s3_start --tls
 	S3_ENDPOINT=$S3_TLS_URL s3_env
-	s3_fails 17 cala-s3put s3://bkt/k <<<x
+	fails 17 cala-s3put s3://bkt/k <<<x
 	AWS_CA_BUNDLE=$S3_CA cala-s3put s3://bkt/k <<<x
 	[ "$(s3_keys)" = k ]
 	s3_sound
@@ -180,7 +180,7 @@ virtual" ]
 		S3_DIR=$PWD/$kind
 		s3_start --tls "$kind"
 		S3_ENDPOINT=$S3_TLS_URL s3_conf cala.conf "cacert = $S3_CA"
-		s3_fails 17 put k <<<x
+		fails 17 put k <<<x
 		[ "$(s3_count)" = 0 ]
 		s3_stop
 	done
@@ -255,9 +255,9 @@ virtual" ]
 @test "--if-absent does not replace" {
 	begin
 	echo first | put --if-absent k
-	s3_fails 15 put --if-absent k <<<second
+	fails 15 put --if-absent k <<<second
 	s3_blob $((20 * MIB)) >in
-	s3_fails 15 put --if-absent k <in
+	fails 15 put --if-absent k <in
 	[ "$(s3_bytes k)" = first ]
 	put k <<<third
 	[ "$(s3_bytes k)" = third ]
@@ -268,8 +268,8 @@ virtual" ]
 	begin
 	put ok -- echo hello
 	[ "$(s3_bytes ok)" = hello ]
-	s3_fails 4 put no -- sh -c 'echo data; exit 5'
-	s3_fails 4 put no -- sh -c 'head -c 30000000 /dev/urandom; kill -KILL $$'
+	fails 4 put no -- sh -c 'echo data; exit 5'
+	fails 4 put no -- sh -c 'head -c 30000000 /dev/urandom; kill -KILL $$'
 	run -127 put no -- /nonexistent
 	run -3 put partial -- sh -c 'echo data; exit 3'
 	[ "$(s3_keys)" = "ok
@@ -295,10 +295,10 @@ partial" ]
 		shift
 		"$@" 9< <(printf %s "$bytes")
 	}
-	s3_fails 4 with A put9
-	s3_fails 4 with '' put9
-	s3_fails 4 with c put9
-	s3_fails 2 put9 9<&-
+	fails 4 with A put9
+	fails 4 with '' put9
+	fails 4 with c put9
+	fails 2 put9 9<&-
 	[ -z "$(s3_keys)" ]
 	[ -z "$(s3_uploads)" ]
 	with C put9
@@ -337,7 +337,7 @@ tar.zst" ]
 	mkdir t
 	head -c 30000000 /dev/urandom >t/x
 	cala-pack -C t . | head -c 25000000 >short
-	s3_fails 4 put k <short
+	fails 4 put k <short
 	[ "$(s3_count op=CreateMultipartUpload)" -ge 1 ]
 	[ -z "$(s3_keys)" ]
 	s3_sound
@@ -345,12 +345,12 @@ tar.zst" ]
 
 @test "--require-proof refuses what proves nothing" {
 	begin
-	s3_fails 4 put --require-proof k <<<bytes
+	fails 4 put --require-proof k <<<bytes
 	[ -z "$(s3_keys)" ]
 	tree
 	tar -C t -cf - . | put --require-proof k
 	tar -C t -cf - . | head -c 1000000 >short
-	s3_fails 4 put --require-proof l <short
+	fails 4 put --require-proof l <short
 	put l <<<bytes
 	[ "$(s3_keys)" = "k
 l" ]
@@ -376,20 +376,20 @@ l" ]
 
 @test "a wrong secret, bucket or service, and how each is told" {
 	begin
-	s3_fails 10 cala-s3put -c c s3://other/k <<<x
+	fails 10 cala-s3put -c c s3://other/k <<<x
 	sed -i 's/^secret-key = .*/secret-key = wrong/' cala.conf
-	s3_fails 12 put k <<<x
+	fails 12 put k <<<x
 	sed -i 's/^access-key = .*/access-key = unknown/' cala.conf
-	s3_fails 12 put k <<<x
+	fails 12 put k <<<x
 	s3_stop
-	s3_fails 13 put --retries 1 k <<<x
+	fails 13 put --retries 1 k <<<x
 }
 
 @test "a part size that can't work is refused before anything is sent" {
 	begin
-	s3_fails 2 put --part-size 1000 k <<<x
-	s3_fails 16 put --expected-size 60000TiB k <<<x
-	s3_fails 2 put --part-size 5MiB --exact-parts --expected-size 1TiB k <<<x
+	fails 2 put --part-size 1000 k <<<x
+	fails 16 put --expected-size 60000TiB k <<<x
+	fails 2 put --part-size 5MiB --exact-parts --expected-size 1TiB k <<<x
 	[ "$(s3_count)" = 0 ]
 }
 
@@ -407,7 +407,7 @@ l" ]
 @test "maintenance is respected" {
 	begin
 	sed -i 's/^maintenance = no/maintenance = yes/' cala.conf
-	s3_fails 20 put k <<<x
+	fails 20 put k <<<x
 	[ "$(s3_count)" = 0 ]
 }
 
@@ -471,9 +471,9 @@ l" ]
 	put k <in
 	s3_same k in
 	s3_conf cala.conf 'part-size = 4999999'
-	s3_fails 2 put k <in
+	fails 2 put k <in
 	s3_conf cala.conf 'part-size = 0' 'exact-parts = yes'
-	s3_fails 2 put k <in
+	fails 2 put k <in
 }
 
 @test "a service that keeps CRCs gets one, and any other nothing of the kind" {
@@ -497,7 +497,7 @@ l" ]
 	begin
 	mkdir spool
 	s3_blob $((70 * MIB)) >in
-	s3_fails 2 put --memory 32MiB --part-size 20MiB --exact-parts k <in
+	fails 2 put --memory 32MiB --part-size 20MiB --exact-parts k <in
 	[[ $stderr == *--spool-dir* ]]
 	s3_peak peak cala-s3put -c c --memory 32MiB --part-size 20MiB \
 		--exact-parts --spool-dir spool k <in
@@ -550,14 +550,14 @@ l" ]
 	put --memory 32MiB --part-size 30MiB --exact-parts \
 		--spool-dir spool -v k <in 2>log || got=$?
 	cat log
-	s3_fails 16 put --memory 32MiB --part-size 80MiB --exact-parts \
+	fails 16 put --memory 32MiB --part-size 80MiB --exact-parts \
 		--spool-dir spool big <in
 	umount spool
 	[ "$got" -eq 0 ]
 	s3_same k in
 	[ "$(s3_keys)" = k ]
 	s3_sound
-	s3_fails 10 put --memory 32MiB --part-size 80MiB --exact-parts \
+	fails 10 put --memory 32MiB --part-size 80MiB --exact-parts \
 		--spool-dir nowhere k <in
 }
 

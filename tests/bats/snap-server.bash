@@ -4,6 +4,7 @@
 # shellcheck source=/dev/null
 source "$BATS_TEST_DIRNAME/snap-common.bash"
 
+driver=cala-snap
 S=11111111-aaaa-4bbb-8ccc-000000000001
 U=aaaa1111-0000-4000-8000-000000000001
 U2=aaaa2222-0000-4000-8000-000000000002
@@ -61,29 +62,8 @@ teardown() {
 	btrfs_down
 }
 
-d() {
-	local verb=$1
-	shift
-	cala-snap "$verb" -c c "$@"
-}
-
 put() {
 	d put "$v" -s $S "$@"
-}
-
-listed() {
-	d list "$@" | jq -r .uuid | sort | tr '\n' ' '
-}
-
-fails() {
-	local want=$1
-	shift
-	run --separate-stderr "$@"
-	if [ "$status" -ne "$want" ] || [[ $stderr != *error:* ]]; then
-		echo "status $status, not $want: $*"
-		echo "$stderr"
-		return 1
-	fi
 }
 
 # wings UUID: a backup as Wings makes it.

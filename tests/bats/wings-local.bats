@@ -2,6 +2,7 @@
 
 load common
 
+driver=cala-local
 S=11111111-aaaa-4bbb-8ccc-000000000001
 U=0e1c6a52-3f0c-4f0e-8b60-5f1f0d1f6a11
 U2=0e1c6a52-3f0c-4f0e-8b60-5f1f0d1f6a22
@@ -24,12 +25,6 @@ setup() {
 	seq 1 50000 >t/world/level.dat
 	printf 'deep\n' >"t/$(printf 'd%.0s' $(seq 150))/file"
 	ln -s server.properties t/link
-}
-
-d() {
-	local verb=$1
-	shift
-	cala-local "$verb" -c c "$@"
 }
 
 # As Wings' tar: GNU headers, names without "./", owners not said.

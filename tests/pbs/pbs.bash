@@ -5,7 +5,7 @@
 #	                          PBS_URL, PBS_FINGERPRINT, PBS_DIR
 #	pbs_stop                  end it by its id; in teardown
 #	pbs_conf FILE [LINE...]   a configuration "c" for it, with more lines
-#	pbs_do WORD [K=V...]      one word to its side port (control.py); K:=JSON
+#	pbs_do WORD [K=V...]      one word to its side port (side.py, control.py)
 #	pbs_fault ACTION op=GLOB [K=V...]  arm a rule (faults.py)
 #	pbs_count [K=V...]        how many requests have these fields
 #	pbs_snapshots             what is stored: ns type/id/time, whole or broken
@@ -13,10 +13,15 @@
 #	                          compare all that is stored (sound.py)
 #	pbs_client WORD...        another client (client.py)
 #	pbs_python [ARG...]       Python with the modules of tests/pbs; on stdin
+#	pbs_folder ID TIME        where the server keeps a snapshot
+#	pbs_chunks                the files of all chunks
+#	pbs_wire                  wire is lib/pbs alone (wire.c), with no settings
 
 unset PBS_REPOSITORY PBS_PASSWORD PBS_ENCRYPTION_PASSWORD
 
 pbs_home=$(cd "$BATS_TEST_DIRNAME/../pbs" && pwd)
+# shellcheck source=/dev/null
+source "$pbs_home/../s3/side.bash"
 export PBS_TOKEN='cala@pbs!node1' PBS_SECRET=3f0c52ae-test-secret-0123456789ab
 export PBS_STORE=store1 PBS_NS=
 
@@ -73,6 +78,15 @@ pbs_stop() {
 	PBS_PID=
 }
 
+pbs_wire() {
+	wire=${CALA_BUILD:-$top/build}/tests/pbs/wire
+	if [ ! -x "$wire" ]; then
+		[ -z "${CI:-}" ] || { echo "make test-programs" >&2; return 1; }
+		skip "make test-programs has not made $wire"
+	fi
+	unset WIRE_CACERT WIRE_PROXY WIRE_STALL WIRE_ANSWER WIRE_DEBUG
+}
+
 pbs_conf() {
 	local file=$1
 	shift
@@ -92,33 +106,8 @@ pbs_conf() {
 	export CALA_CONFIG=$file
 }
 
-# pbs_json [K=V...]: the members; V that looks like a number or a boolean is
-# one.
-pbs_json() {
-	local item k v out=
-	for item; do
-		k=${item%%=*} v=${item#*=}
-		if [[ $k == *: ]]; then
-			k=${k%:}
-		elif ! [[ $v =~ ^(-?[0-9]+|-?[0-9]+\.[0-9]+|true|false)$ ]] ||
-		    [[ $k == release ]]; then
-			v=${v//\\/\\\\}
-			v=\"${v//\"/\\\"}\"
-		fi
-		out+=", \"$k\": $v"
-	done
-	printf '%s' "$out"
-}
-
 pbs_do() {
-	local word=$1 fd answer
-	shift
-	exec {fd}<>"/dev/tcp/127.0.0.1/$PBS_SIDE" || return
-	printf '{"do": "%s"%s}\n' "$word" "$(pbs_json "$@")" >&"$fd"
-	answer=$(cat <&"$fd")
-	exec {fd}>&-
-	[ -z "$answer" ] || printf '%s\n' "$answer"
-	[[ $answer != !* ]]
+	side_do "$PBS_SIDE" "$@"
 }
 
 pbs_fault() {
@@ -131,6 +120,15 @@ pbs_count() {
 
 pbs_snapshots() {
 	pbs_do snapshots "store=$PBS_STORE"
+}
+
+pbs_folder() {
+	printf '%s/%s/host/%s/%s' "$PBS_DIR" "$PBS_STORE" "$1" \
+		"$(date -u -d "@$2" +%Y-%m-%dT%H:%M:%SZ)"
+}
+
+pbs_chunks() {
+	find "$PBS_DIR/$PBS_STORE/.chunks" -type f
 }
 
 # pbs_sound [FILE...]: all snapshots decode, by a decoder of their own, to what

@@ -6,7 +6,7 @@
 #	s3_stop                  end it by its id; in teardown
 #	s3_conf FILE [LINE...]   a configuration "c" for it, with more lines
 #	s3_env                   the same for tools alone: AWS_…
-#	s3_do WORD [K=V...]      one word to its side port (control.py); K:=JSON
+#	s3_do WORD [K=V...]      one word to its side port (side.py, control.py)
 #	s3_fault ACTION [K=V...] arm a rule (faults.py)
 #	s3_count [K=V...]        how many requests have these fields
 #	s3_keys, s3_uploads      what is stored, and open uploads
@@ -20,6 +20,8 @@ unset AWS_CA_BUNDLE AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN \
 S3_ACCESS=AKIDEXAMPLE
 S3_SECRET=test/Secret+Key0123456789
 s3_home=$(cd "$BATS_TEST_DIRNAME/../s3" && pwd)
+# shellcheck source=/dev/null
+source "$s3_home/side.bash"
 
 # The suites give it options.
 # shellcheck disable=SC2120
@@ -74,36 +76,8 @@ s3_env() {
 	export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
 }
 
-# s3_json [K=V...]: the members; V that looks like a number or a boolean is one.
-s3_json() {
-	local item k v out=
-	for item; do
-		k=${item%%=*} v=${item#*=}
-		if [[ $k == *: ]]; then
-			k=${k%:}
-		elif ! [[ $v =~ ^(-?[0-9]+|true|false)$ ]]; then
-			v=${v//\\/\\\\}
-			v=\"${v//\"/\\\"}\"
-		fi
-		out+=", \"$k\": $v"
-	done
-	printf '%s' "$out"
-}
-
 s3_do() {
-	local word=$1 fd answer
-	shift
-	exec {fd}<>"/dev/tcp/127.0.0.1/$S3_SIDE" || return
-	printf '{"do": "%s"%s}\n' "$word" "$(s3_json "$@")" >&"$fd"
-	if [ "$word" = bytes ]; then
-		cat <&"$fd"
-		exec {fd}>&-
-		return
-	fi
-	answer=$(cat <&"$fd")
-	exec {fd}>&-
-	[ -z "$answer" ] || printf '%s\n' "$answer"
-	[[ $answer != !* ]]
+	side_do "$S3_SIDE" "$@"
 }
 
 s3_fault() {
@@ -233,20 +207,6 @@ s3_blob() {
 # s3_same KEY FILE: the stored object is exactly that file.
 s3_same() {
 	s3_bytes "$1" | cmp - "$2"
-}
-
-# s3_fails STATUS COMMAND...: it does, says why, and prints nothing.
-s3_fails() {
-	local want=$1
-	shift
-	run --separate-stderr "$@"
-	if [ "$status" -ne "$want" ] || [ -n "$output" ] ||
-	    [[ $stderr != *error:* ]]; then
-		echo "status $status, not $want: $*"
-		echo "stdout: $output"
-		echo "stderr: $stderr"
-		return 1
-	fi
 }
 
 # s3_unsanitized: skips where an address sanitizer makes memory its own.
