@@ -1,14 +1,7 @@
-"""The side port: one JSON object a connection, a line or more of answer.
+"""The side port's words beyond those of side.py; peak: the most requests of a
+session open at once.
 
-{"do": "fault", …rule}      arm a rule (faults.py)
-{"do": "clear"}             forget all rules
-{"do": "used"}              how often each rule struck, a line each
-{"do": "set", …settings}    change settings (faults.SETTINGS)
-{"do": "sync"}              wait until no request is under way
-{"do": "idle"}              wait until no session is, either
-{"do": "log", …}            log lines whose fields equal these, or match as
-                            globs; "count": true; "field": NAME
-{"do": "peak"}              most requests of a session open at once
+{"do": "idle"}              wait until no request is under way, and no session
 {"do": "token", "id": T, "secret": S, "expires": in seconds, "role": R}
                             R on /datastore for it and its user
 {"do": "grant", "id": WHO, "path": P, "role": R}     "" takes away
@@ -25,12 +18,6 @@
 A group is store (store1), ns, type (host), id; a snapshot has a time, too.
 """
 
-import fnmatch
-import json
-import threading
-
-import faults
-
 
 def group(server, say):
     st = server.stores[say.get("store", "store1")]
@@ -43,28 +30,6 @@ def snapshot(server, say):
     return st.snapshot({"ns": say.get("ns", ""), "backup-id": say["id"],
                         "backup-type": say.get("type", "host"),
                         "backup-time": say["time"]})
-
-
-def same(have, want):
-    if isinstance(want, str) and isinstance(have, str):
-        return fnmatch.fnmatchcase(have, want)
-    return have == want
-
-
-def log(server, say):
-    server.quiet()
-    want = {k: v for k, v in say.items() if k not in ("count", "field")}
-    found = []
-    with open(server.log_file.name, encoding="utf-8") as f:
-        for line in f:
-            entry = json.loads(line)
-            if all(same(entry.get(k), v) for k, v in want.items()):
-                found.append(entry)
-    if say.get("count"):
-        return str(len(found))
-    if "field" in say:
-        return "\n".join(str(e.get(say["field"])) for e in found)
-    return "\n".join(map(json.dumps, found))
 
 
 def snapshots(server, say):
@@ -90,29 +55,10 @@ def token(server, say):
             server.acl.grant(who, "/datastore", [say["role"]])
 
 
-def act(server, say):
-    do = say.pop("do")
-    if do == "fault":
-        server.faults.add(say)
-    elif do == "clear":
-        server.faults.clear()
-    elif do == "used":
-        return "\n".join(map(str, server.faults.used()))
-    elif do == "set":
-        for name in say:
-            if name not in faults.SETTINGS:
-                raise ValueError(f"no setting {name}")
-        server.settings.update(say)
-    elif do == "sync":
-        if not server.quiet():
-            raise ValueError("a request does not end")
-    elif do == "idle":
+def act(server, do, say, _out):
+    if do == "idle":
         if not server.idle():
             raise ValueError("a session does not end")
-    elif do == "log":
-        return log(server, say)
-    elif do == "peak":
-        return str(server.peak)
     elif do == "token":
         token(server, say)
     elif do == "grant":
@@ -153,20 +99,3 @@ def act(server, say):
     else:
         raise ValueError(f"no such word: {do}")
     return ""
-
-
-def one(server, sock):
-    with sock, sock.makefile("rwb") as f:
-        try:
-            text = act(server, json.loads(f.readline()))
-            if text:
-                f.write((text + "\n").encode())
-        except Exception as e:
-            f.write(f"!{type(e).__name__}: {e}\n".encode())
-
-
-def serve(server, listener):
-    while True:
-        sock, _ = listener.accept()
-        threading.Thread(target=one, args=(server, sock),
-                         daemon=True).start()

@@ -33,7 +33,8 @@ json      {text}           this body, with status 200.
 """
 
 import fnmatch
-import threading
+
+import side
 
 SETTINGS = {
     "release": "3.2",           # or 4.1, 4.2
@@ -58,42 +59,15 @@ SETTINGS = {
     "new_delay": 0,             # a verify job takes so long
 }
 
-FIELDS = {"op", "query", "nth", "count", "action", "status", "text", "when",
-          "after", "side", "seconds", "code", "last", "hex", "at", "size",
-          "digest"}
+FIELDS = {"query", "nth", "count", "status", "text", "when", "after", "side",
+          "seconds", "code", "last", "hex", "at", "size", "digest"}
 
 
-class Faults:
+class Faults(side.Rules):
     def __init__(self):
-        self.rules, self.lock = [], threading.Lock()
-
-    def add(self, rule):
-        unknown = set(rule) - FIELDS
-        if unknown or "action" not in rule or "op" not in rule:
-            raise ValueError(f"no such fields: {' '.join(sorted(unknown))}")
-        with self.lock:
-            self.rules.append(dict(rule, seen=0, used=0))
-
-    def clear(self):
-        with self.lock:
-            self.rules.clear()
-
-    def used(self):
-        with self.lock:
-            return [r["used"] for r in self.rules]
+        super().__init__({"action", "op"}, FIELDS)
 
     def match(self, op, query=""):
-        """The rule for this request, or {}; at most one applies."""
-        struck = {}
-        with self.lock:
-            for r in self.rules:
-                if not fnmatch.fnmatchcase(op, r["op"]) or \
-                        r.get("query", "") not in query:
-                    continue
-                r["seen"] += 1
-                count = r.get("count", 1)
-                if not struck and r["seen"] >= r.get("nth", 1) and \
-                        (not count or r["used"] < count):
-                    r["used"] += 1
-                    struck = r
-        return struck
+        """The rule for this request, or {}."""
+        return self.strike(lambda r: fnmatch.fnmatchcase(op, r["op"])
+                           and r.get("query", "") in query)

@@ -32,6 +32,7 @@ import h2wire
 import rest
 import schema
 import session as sessions
+import side
 import store
 from schema import Refused
 
@@ -514,16 +515,16 @@ def main():
     server.acl.token(args.token, args.secret)
     for who in (args.token, access.user_of(args.token)):
         server.acl.grant(who, "/datastore", ["DatastoreAdmin"])
-    listener, side = listen(), listen()
+    listener, words = listen(), listen()
     threading.Thread(target=server.accept, args=(listener,),
                      daemon=True).start()
-    threading.Thread(target=control.serve, args=(server, side),
+    threading.Thread(target=side.serve, args=(server, words, control.act),
                      daemon=True).start()
     done = threading.Event()
     for s in (signal.SIGTERM, signal.SIGINT):
         signal.signal(s, lambda *_: done.set())
     store.write(os.path.join(args.folder, "ports"),
-                f"{listener.getsockname()[1]} {side.getsockname()[1]}\n"
+                f"{listener.getsockname()[1]} {words.getsockname()[1]}\n"
                 .encode())
     done.wait()
     server.stopping.set()

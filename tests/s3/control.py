@@ -1,12 +1,7 @@
-"""The side port: one JSON object a connection, a line or more of answer.
+"""The side port's words beyond those of side.py; peak: the most connections
+open at once.
 
-{"do": "fault", …rule}      arm a rule (faults.py)
-{"do": "clear"}             forget all rules
-{"do": "used"}              how often each rule struck, a line each
-{"do": "set", …settings}    change settings (faults.SETTINGS)
 {"do": "key", "access": A, "secret": S, "token": T, "expires": in seconds}
-{"do": "sync"}              wait until no request is under way
-{"do": "log", …}            log lines whose fields equal these; "count": true
 {"do": "keys", "bucket": B} keys, a line each;  "sizes": true
 {"do": "uploads", "bucket": B}     open uploads: id, key, parts
 {"do": "upload", "bucket": B, "key": K, "age": seconds}   begin one
@@ -16,16 +11,13 @@
 {"do": "damage", "bucket": B, "key": K, "at": N}  flip a bit of byte N
 {"do": "cut", "bucket": B, "key": K, "size": N}   shorten the stored bytes
 {"do": "age", "bucket": B, "key": K, "seconds": N}  it is that much older
-{"do": "peak"}              most connections open at once
 """
 
 import hashlib
 import json
 import os
 import shutil
-import threading
 
-import faults
 import store
 
 
@@ -70,22 +62,6 @@ def about(v):
         "customer": v.customer, "mtime": v.mtime, "version": v.id})
 
 
-def log(server, say):
-    server.quiet()
-    want = {k: v for k, v in say.items() if k not in ("do", "count", "field")}
-    found = []
-    with open(server.log_file.name, encoding="utf-8") as f:
-        for line in f:
-            entry = json.loads(line)
-            if all(entry.get(k) == v for k, v in want.items()):
-                found.append(entry)
-    if say.get("count"):
-        return str(len(found))
-    if "field" in say:
-        return "\n".join(str(e.get(say["field"])) for e in found)
-    return "\n".join(map(json.dumps, found))
-
-
 def segment(v, at):
     for name, size in v.segments:
         if at < size:
@@ -112,31 +88,12 @@ def cut(server, v, size):
     v.segments, v.size = kept, size
 
 
-def act(server, say, out):
-    do = say.pop("do")
-    if do == "fault":
-        server.faults.add(say)
-    elif do == "clear":
-        server.faults.clear()
-    elif do == "used":
-        return "\n".join(map(str, server.faults.used()))
-    elif do == "set":
-        for name in say:
-            if name not in faults.SETTINGS:
-                raise ValueError(f"no setting {name}")
-        server.settings.update(say)
-    elif do == "key":
+def act(server, do, say, out):
+    if do == "key":
         expires = say.get("expires")
         server.keys[say["access"]] = {
             "secret": say["secret"], "token": say.get("token"),
             "expires": None if expires is None else server.now() + expires}
-    elif do == "sync":
-        if not server.quiet():
-            raise ValueError("a request does not end")
-    elif do == "log":
-        return log(server, say)
-    elif do == "peak":
-        return str(server.peak)
     elif do == "keys":
         b = server.store.bucket(say["bucket"])
         with server.store.lock:
@@ -170,20 +127,3 @@ def act(server, say, out):
     else:
         raise ValueError(f"no such word: {do}")
     return ""
-
-
-def one(server, sock):
-    with sock, sock.makefile("rwb") as f:
-        try:
-            text = act(server, json.loads(f.readline()), f)
-            if text:
-                f.write((text + "\n").encode("utf-8", "surrogateescape"))
-        except Exception as e:
-            f.write(f"!{type(e).__name__}: {e}\n".encode())
-
-
-def serve(server, listener):
-    while True:
-        sock, _ = listener.accept()
-        threading.Thread(target=one, args=(server, sock),
-                         daemon=True).start()

@@ -37,8 +37,8 @@ late-part {}             Abort, after which one more part lands.
 """
 
 import fnmatch
-import random
-import threading
+
+import side
 
 SETTINGS = {
     "region": "us-east-1",
@@ -69,52 +69,22 @@ SETTINGS = {
 }
 
 
-class Faults:
+FIELDS = {"op", "method", "bucket", "key", "query", "nth", "count", "percent",
+          "seed", "status", "code", "message", "headers", "body", "when",
+          "after", "seconds", "rate", "at", "value", "shift", "total",
+          "longer", "size", "before", "then", "text", "file", "repeat",
+          "mode", "region", "location", "endpoint", "times", "every"}
+
+
+class Faults(side.Rules):
     def __init__(self):
-        self.rules, self.lock = [], threading.Lock()
-
-    def add(self, rule):
-        unknown = set(rule) - {
-            "op", "method", "bucket", "key", "query", "nth", "count",
-            "percent", "seed", "action", "status", "code", "message",
-            "headers", "body", "when", "after", "seconds", "rate", "at",
-            "value", "shift", "total", "longer", "size", "before", "then",
-            "text", "file", "repeat", "mode", "region", "location",
-            "endpoint", "times", "every"}
-        if unknown or "action" not in rule:
-            raise ValueError(f"no such fields: {' '.join(sorted(unknown))}")
-        with self.lock:
-            self.rules.append(dict(rule, seen=0, used=0, random=random.Random(
-                rule.get("seed", 1))))
-
-    def clear(self):
-        with self.lock:
-            self.rules.clear()
-
-    def used(self):
-        with self.lock:
-            return [r["used"] for r in self.rules]
+        super().__init__({"action"}, FIELDS)
 
     def match(self, req):
-        """The rule for this request, or None; at most one applies."""
-        struck = None
-        with self.lock:
-            for r in self.rules:
-                if not all(fnmatch.fnmatchcase(have, r[what])
-                           for what, have in (
-                               ("op", req.op), ("method", req.method),
-                               ("bucket", req.bucket),
-                               ("key", req.key.decode("latin-1")))
-                           if what in r):
-                    continue
-                if r.get("query", "") not in req.raw_query:
-                    continue
-                r["seen"] += 1
-                count = r.get("count", 1)
-                if (struck is None and r["seen"] >= r.get("nth", 1)
-                        and (not count or r["used"] < count)
-                        and r["random"].random() * 100 < r.get("percent",
-                                                               100)):
-                    r["used"] += 1
-                    struck = r
-        return struck
+        """The rule for this request, or None."""
+        have = {"op": req.op, "method": req.method, "bucket": req.bucket,
+                "key": req.key.decode("latin-1")}
+        return self.strike(
+            lambda r: all(fnmatch.fnmatchcase(have[k], r[k])
+                          for k in have if k in r)
+            and r.get("query", "") in req.raw_query) or None

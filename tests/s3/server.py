@@ -28,6 +28,7 @@ import crc
 import faults
 import ops
 import shape
+import side
 import sigv4
 import store
 from sigv4 import Refused
@@ -717,7 +718,7 @@ def main():
     args = p.parse_args()
     os.makedirs(args.folder, exist_ok=True)
     server = Server(args.folder, args)
-    plain, side = listen(), listen()
+    plain, words = listen(), listen()
     listeners, tls_port = [(plain, None)], 0
     if args.tls:
         context = certificate(args.folder, args.tls)
@@ -727,14 +728,14 @@ def main():
     for listener, context in listeners:
         threading.Thread(target=server.accept, args=(listener, context),
                          daemon=True).start()
-    threading.Thread(target=control.serve, args=(server, side),
+    threading.Thread(target=side.serve, args=(server, words, control.act),
                      daemon=True).start()
     done = threading.Event()
     for s in (signal.SIGTERM, signal.SIGINT):
         signal.signal(s, lambda *_: done.set())
     ports = os.path.join(args.folder, "ports")
     with open(ports + ".new", "w", encoding="ascii") as f:
-        print(plain.getsockname()[1], tls_port, side.getsockname()[1], file=f)
+        print(plain.getsockname()[1], tls_port, words.getsockname()[1], file=f)
     os.rename(ports + ".new", ports)
     done.wait()
     server.stopping.set()
