@@ -7,27 +7,9 @@
 #include "base/err.h"
 #include "base/io.h"
 #include "pxar/pxar.h"
+#include "../unit/io_mem.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
-
-struct mem {
-	struct ranged r;
-	const uint8_t *p;
-};
-
-static int
-mem_read(struct ranged *r, void *p, size_t n, uint64_t off, struct err *e)
-{
-	(void)e;
-	memcpy(p, ((struct mem *)r)->p + off, n);
-	return 0;
-}
-
-static void
-mem_close(struct ranged *r)
-{
-	(void)r;
-}
 
 static int
 first(void *arg, const struct entry *en, struct err *e)
@@ -47,16 +29,12 @@ first(void *arg, const struct entry *en, struct err *e)
 int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-	static const struct ranged_ops ops = { mem_read, mem_close };
-	struct mem m;
+	struct mem_ranged m;
 	struct err e = ERR_INIT;
 	char path[4001] = "", up[4001];
 	int i;
 
-	memset(&m, 0, sizeof(m));
-	m.r.ops = &ops;
-	m.r.size = n;
-	m.p = p;
+	mr_init(&m, p, n);
 	for (i = 0; i < 8; i++) {
 		memcpy(up, path, sizeof(up));
 		if (pcat_list(&m.r, up, first, path, &e) != 1)

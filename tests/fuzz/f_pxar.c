@@ -14,27 +14,9 @@
 #include "base/log.h"
 #include "pxar/item.h"
 #include "pxar/pxar.h"
+#include "../unit/io_mem.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
-
-struct mem {
-	struct ranged r;
-	const uint8_t *p;
-};
-
-static int
-mem_read(struct ranged *r, void *p, size_t n, uint64_t off, struct err *e)
-{
-	(void)e;
-	memcpy(p, ((struct mem *)r)->p + off, n);
-	return 0;
-}
-
-static void
-mem_close(struct ranged *r)
-{
-	(void)r;
-}
 
 static void
 all(struct reader *r, unsigned how, struct err *e)
@@ -78,10 +60,9 @@ each(void *arg, const struct entry *en, struct err *e)
 int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-	static const struct ranged_ops ops = { mem_read, mem_close };
 	static const char *const some[] = { "dir/link" };
 	struct pxar_read how = { .max_size = 4 << 20, .max_entries = 10000 };
-	struct mem meta, payload;
+	struct mem_ranged meta, payload;
 	struct source *ms, *ps = NULL;
 	struct err e = ERR_INIT;
 	struct tree *t;
@@ -99,13 +80,8 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		;
 	if (i + 8 > n)
 		i = n;
-	memset(&meta, 0, sizeof(meta));
-	memset(&payload, 0, sizeof(payload));
-	meta.r.ops = payload.r.ops = &ops;
-	meta.p = p;
-	meta.r.size = i;
-	payload.p = p + i;
-	payload.r.size = n - i;
+	mr_init(&meta, p, i);
+	mr_init(&payload, p + i, n - i);
 	log_init(&log, NULL, "f");
 	if ((k & 1) == 0) {
 		ms = source_mem(p, i, &e);

@@ -12,27 +12,9 @@
 #include "base/err.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "../unit/io_mem.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
-
-struct mem {
-	struct ranged r;
-	const uint8_t *p;
-};
-
-static int
-m_read(struct ranged *r, void *to, size_t n, uint64_t off, struct err *e)
-{
-	(void)e;
-	memcpy(to, ((struct mem *)r)->p + off, n);
-	return 0;
-}
-
-static void
-m_close(struct ranged *r)
-{
-	(void)r;
-}
 
 static void
 ends(const uint8_t *p, size_t n)
@@ -69,8 +51,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	    .max_entries = 1000 };
 	struct archive_facts f;
 	struct err e = ERR_INIT;
-	static const struct ranged_ops ops = { m_read, m_close };
-	struct mem in = { { .ops = &ops, .size = n }, p };
+	struct mem_ranged in;
 	struct reader *r;
 	const struct entry *en;
 	struct content *c;
@@ -84,6 +65,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	if (n < 4 || (p[0] != 'P' && p[0] != '7'))
 		return 0;
 	log_init(&log, NULL, "f");
+	mr_init(&in, p, n);
 	r = archive_reader_at(&in.r, &how, &log, &e);
 	while (r != NULL && reader_next(r, &en, &c, &e) == 1) {
 		if (en->path[0] == '/')

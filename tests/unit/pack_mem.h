@@ -4,6 +4,7 @@
 /* An archive of made-up files in memory, as cala-pack writes it. */
 
 #include "unit.h"
+#include "io_mem.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -14,42 +15,6 @@
 #include "base/buf.h"
 #include "base/io.h"
 #include "base/log.h"
-
-struct mem_sink {
-	struct sink s;
-	struct buf *b;
-	char room[65536];
-};
-
-static inline void *
-ms_space(struct sink *s, size_t *n, struct err *e)
-{
-	(void)e;
-	*n = sizeof(((struct mem_sink *)s)->room);
-	return ((struct mem_sink *)s)->room;
-}
-
-static inline int
-ms_used(struct sink *s, size_t n, struct err *e)
-{
-	struct mem_sink *m = (struct mem_sink *)s;
-
-	(void)e;
-	return buf_add(m->b, m->room, n);
-}
-
-static inline int
-ms_commit(struct sink *s, struct err *e)
-{
-	(void)s, (void)e;
-	return 0;
-}
-
-static inline void
-ms_abort(struct sink *s)
-{
-	free(s);
-}
 
 /* Content that compresses some, and differs at each place of each file. */
 struct made {
@@ -89,11 +54,9 @@ static inline void
 pack_mem(struct buf *out, const struct archive_write *how, unsigned files,
     uint64_t size, unsigned warnings)
 {
-	static const struct sink_ops sops =
-	    { ms_space, ms_used, NULL, ms_commit, ms_abort };
 	static const struct content_ops cops = { made_read, made_skip, NULL };
-	struct mem_sink *ms = calloc(1, sizeof(*ms));
 	struct err e = ERR_INIT;
+	struct mem to;
 	struct entry en;
 	struct writer *w;
 	struct made m;
@@ -103,9 +66,8 @@ pack_mem(struct buf *out, const struct archive_write *how, unsigned files,
 
 	buf_reset(out);
 	log_init(&log, NULL, "t");
-	ms->s.ops = &sops;
-	ms->b = out;
-	w = archive_writer(&ms->s, how, &log, &e);
+	mem_init(&to);
+	w = archive_writer(&to.s, how, &log, &e);
 	if (w == NULL)
 		fail_msg("%s", e.msg);
 	memset(&en, 0, sizeof(en));
@@ -153,9 +115,9 @@ pack_mem(struct buf *out, const struct archive_write *how, unsigned files,
 		log_warn(&log, "made up");
 	assert_ok(writer_commit(w, &e), &e);
 	writer_free(w);
-	sink_free(&ms->s);
 	log_fini(&log);
-	assert_false(out->failed);
+	assert_int_equal(buf_add(out, to.b.p, to.b.len), 0);
+	buf_fini(&to.b);
 }
 
 #endif

@@ -1,5 +1,6 @@
 /* The index of spec s3 §10: its vectors, and the shapes around the blob. */
 #include "unit.h"
+#include "io_mem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,38 +14,6 @@
 #include "base/code.h"
 #include "base/io.h"
 #include "entry/entry.h"
-
-struct mem {
-	struct sink s;
-	struct buf b;
-};
-
-static void *
-mem_space(struct sink *s, size_t *n, struct err *e)
-{
-	(void)e;
-	*n = 65536;
-	return buf_room(&((struct mem *)s)->b, 65536);
-}
-
-static int
-mem_used(struct sink *s, size_t n, struct err *e)
-{
-	(void)e;
-	buf_grown(&((struct mem *)s)->b, n);
-	return 0;
-}
-
-static void
-mem_init(struct mem *m)
-{
-	static const struct sink_ops ops =
-	    { mem_space, mem_used, NULL, NULL, NULL };
-
-	memset(m, 0, sizeof(*m));
-	m->s.ops = &ops;
-	buf_init(&m->b, 64 << 20);
-}
 
 static struct indexw *
 vector(void)

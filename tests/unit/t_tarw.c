@@ -3,6 +3,7 @@
  * in tests/bats/pack.bats and against the bytes here.
  */
 #include "unit.h"
+#include "io_mem.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -16,58 +17,6 @@
 #include "base/bytes.h"
 #include "base/io.h"
 #include "base/log.h"
-
-/* A sink into memory. */
-struct mem {
-	struct sink s;
-	struct buf b;
-	int commits;
-};
-
-static void *
-mem_space(struct sink *s, size_t *n, struct err *e)
-{
-	struct mem *m = (struct mem *)s;
-	void *p = buf_room(&m->b, 65536);
-
-	if (p == NULL)
-		buf_failed(&m->b, e);
-	*n = 65536;
-	return p;
-}
-
-static int
-mem_used(struct sink *s, size_t n, struct err *e)
-{
-	(void)e;
-	buf_grown(&((struct mem *)s)->b, n);
-	return 0;
-}
-
-static int
-mem_commit(struct sink *s, struct err *e)
-{
-	(void)e;
-	((struct mem *)s)->commits++;
-	return 0;
-}
-
-static void
-mem_abort(struct sink *s)
-{
-	(void)s;
-}
-
-static void
-mem_init(struct mem *m)
-{
-	static const struct sink_ops ops =
-	    { mem_space, mem_used, NULL, mem_commit, mem_abort };
-
-	memset(m, 0, sizeof(*m));
-	m->s.ops = &ops;
-	buf_init(&m->b, 256 << 20);
-}
 
 /* Content that is a function of its position; reads in odd pieces. */
 struct made {
