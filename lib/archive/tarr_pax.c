@@ -243,18 +243,6 @@ acl(struct pax *p, const char *name, const char *v, size_t vn)
 		p->soft = "an access control list can't be understood";
 }
 
-static int
-hexval(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /*
  * The name in the key of an xattr's record.  GNU tar spells "=" and "%" with
  * %XX, libarchive whatever is no printable character, too.
@@ -266,13 +254,13 @@ x_name(char name[256], const char *key, size_t n)
 	size_t i, k = 0;
 
 	for (i = 0; i < n && k < 256; i++)
-		if (key[i] == '%' && i + 2 < n && hexval(key[i + 1]) >= 0 &&
-		    hexval(key[i + 2]) >= 0) {
-			name[k++] = (char)(hexval(key[i + 1]) << 4 |
-			    hexval(key[i + 2]));
+		if (key[i] == '%' && i + 2 < n &&
+		    hex_get(key + i + 1, 1, name + k) == 0) {
+			k++;
 			i += 2;
-		} else
+		} else {
 			name[k++] = key[i];
+		}
 	return i < n ? 0 : k;
 }
 

@@ -289,18 +289,28 @@ leftover(const char *file, const char *name)
 	return true;
 }
 
+DIR *
+file_list(int dirfd)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), why;
+	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
+
+	if (dir == NULL && fd != -1) {
+		why = errno;
+		close(fd);
+		errno = why;
+	}
+	return dir;
+}
+
 void
 afile_sweep(int dirfd, const char *name)
 {
-	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
+	DIR *dir = file_list(dirfd);
 	const struct dirent *d;
 
-	if (dir == NULL) {
-		if (fd != -1)
-			close(fd);
+	if (dir == NULL)
 		return;
-	}
 	while ((d = readdir(dir)) != NULL)
 		if (leftover(d->d_name, name))
 			(void)unlinkat(dirfd, d->d_name, 0);

@@ -6,6 +6,7 @@
  * a limit, writes that are whole or absent, advisory locks.
  */
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -98,8 +99,11 @@ int file_empty(int, const char *, struct err *);
 /*
  * file_mkdirs(path, mode, e): mkdir -p; opens and returns the directory.
  * file_opendir(dirfd, path, e): an existing one.
+ * file_list(dirfd): what is in an open directory, from its beginning and
+ * whatever else reads it; closedir() leaves dirfd open.  NULL with errno.
  */
 int file_mkdirs(const char *, mode_t, struct err *);
 int file_opendir(int, const char *, struct err *);
+DIR *file_list(int);
 
 #endif

@@ -59,6 +59,19 @@ sha256_free(struct sha256 *h)
 	free(h);
 }
 
+int
+sha256(const void *p, size_t n, unsigned char out[SHA256_LEN], struct err *e)
+{
+	struct sha256 *h = sha256_new(e);
+
+	if (h == NULL)
+		return -1;
+	sha256_add(h, p, n);
+	sha256_end(h, out);
+	sha256_free(h);
+	return 0;
+}
+
 /* The state wants an alignment that malloc does not promise. */
 struct blake2b {
 	crypto_generichash_state *state;

@@ -21,6 +21,9 @@ void sha256_add(struct sha256 *, const void *, size_t);
 void sha256_end(struct sha256 *, unsigned char [SHA256_LEN]);
 void sha256_free(struct sha256 *);
 
+/* sha256(p, n, out, e): all at once; 0, or -1 as sha256_new. */
+int sha256(const void *, size_t, unsigned char [SHA256_LEN], struct err *);
+
 /*
  * blake2b(p, n, out): BLAKE2b-256 of n bytes; may be called from any thread.
  * blake2b_new, _add, _end, _free: the same in pieces; _end makes the state

@@ -198,16 +198,11 @@ beside_orphans(struct driver_call *call, int dirfd,
     bool (*there)(void *, const char *), void *arg, size_t *n, struct err *e)
 {
 	struct dirent *d;
-	int fd, ret = 0;
+	int ret = 0;
 	DIR *dp;
 
-	fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd == -1 || (dp = fdopendir(fd)) == NULL) {
-		err_sys(e, "read the backup folder");
-		if (fd != -1)
-			close(fd);
-		return -1;
-	}
+	if ((dp = file_list(dirfd)) == NULL)
+		return err_sys(e, "read the backup folder");
 	errno = 0;
 	while (ret == 0 && (d = readdir(dp)) != NULL) {
 		if (orphan(dirfd, d->d_name, there, arg)) {

@@ -140,20 +140,6 @@ by_uuid(const void *va, const void *vb)
 	return c != 0 ? c : a->rank < b->rank ? -1 : a->rank > b->rank;
 }
 
-static DIR *
-open_again(int dirfd, struct err *e)
-{
-	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dp = fd == -1 ? NULL : fdopendir(fd);
-
-	if (dp == NULL) {
-		err_sys(e, "read the backup folder");
-		if (fd != -1)
-			close(fd);
-	}
-	return dp;
-}
-
 int
 local_scan(int dirfd, struct local_file **out, size_t *count, struct err *e)
 {
@@ -163,8 +149,8 @@ local_scan(int dirfd, struct local_file **out, size_t *count, struct err *e)
 	DIR *dp = NULL;
 	int ret = -1, got;
 
-	if ((dp = open_again(dirfd, e)) == NULL)
-		goto out;
+	if ((dp = file_list(dirfd)) == NULL)
+		return err_sys(e, "read the backup folder");
 	for (;;) {
 		errno = 0;
 		if ((d = readdir(dp)) == NULL)

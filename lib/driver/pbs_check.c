@@ -295,23 +295,19 @@ send_blob(struct pbs_backup *b, struct pbs_coder *k, const char *name,
     struct err *e)
 {
 	unsigned char md[SHA256_LEN];
-	struct sha256 *h;
 	unsigned char *blob = malloc(n + PBS_BLOB_ROOM);
 	size_t len;
 	int ret = -1;
 
 	if (blob == NULL)
 		return err_oom(e);
-	if ((h = sha256_new(e)) == NULL ||
-	    pbs_blob_make(k, p, n, blob, &len, e) == -1)
+	if (pbs_blob_make(k, p, n, blob, &len, e) == -1 ||
+	    sha256(blob, len, md, e) == -1)
 		goto out;
-	sha256_add(h, blob, len);
-	sha256_end(h, md);
 	if (m != NULL && pbs_manifest_add(m, name, mode, len, md, e) == -1)
 		goto out;
 	ret = pbs_backup_blob(b, name, blob, len, e);
 out:
-	sha256_free(h);
 	free(blob);
 	return ret;
 }

@@ -223,13 +223,8 @@ memory_each(int dirfd, const struct s3_target *t, bool dead, memory_fn *fn,
 	DIR *dp;
 	int fd;
 
-	fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd == -1 || (dp = fdopendir(fd)) == NULL) {
-		err_sys(e, "read the folder of uploads");
-		if (fd != -1)
-			close(fd);
-		return -1;
-	}
+	if ((dp = file_list(dirfd)) == NULL)
+		return err_sys(e, "read the folder of uploads");
 	while ((de = readdir(dp)) != NULL) {
 		if (!is_note(de->d_name))
 			continue;

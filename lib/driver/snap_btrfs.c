@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/str.h"
 #include "config/conf.h"
 #include "snap/subvol.h"
@@ -104,18 +105,13 @@ bt_each(struct snap *s, int (*fn)(void *, const char *, struct err *),
 {
 	char uuid[UUID_TEXT];
 	struct dirent *d;
-	int fd, r, ret = 0;
+	int r, ret = 0;
 	DIR *dp;
 
 	if (s->dirfd == -1)
 		return 0;
-	fd = openat(s->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd == -1 || (dp = fdopendir(fd)) == NULL) {
-		err_sys(e, "read %s", str_q(s->path));
-		if (fd != -1)
-			close(fd);
-		return -1;
-	}
+	if ((dp = file_list(s->dirfd)) == NULL)
+		return err_sys(e, "read %s", str_q(s->path));
 	errno = 0;
 	while (ret == 0 && (d = readdir(dp)) != NULL) {
 		/* Lower case only: nobody looks for another spelling. */

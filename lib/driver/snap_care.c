@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/stop.h"
 #include "base/str.h"
 #include "base/when.h"
@@ -208,16 +209,11 @@ static int
 remove_orphans(struct snap *s, size_t *n, struct err *e)
 {
 	struct dirent *d;
-	int fd, ret = 0;
+	int ret = 0;
 	DIR *dp;
 
-	fd = openat(s->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd == -1 || (dp = fdopendir(fd)) == NULL) {
-		err_sys(e, "read %s", str_q(s->path));
-		if (fd != -1)
-			close(fd);
-		return -1;
-	}
+	if ((dp = file_list(s->dirfd)) == NULL)
+		return err_sys(e, "read %s", str_q(s->path));
 	errno = 0;
 	while (ret == 0 && (d = readdir(dp)) != NULL) {
 		if (orphan(s, d->d_name)) {

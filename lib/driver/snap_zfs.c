@@ -182,19 +182,14 @@ tell_away(struct snap *s, struct err *e)
 	char uuid[UUID_TEXT], note[ZFS_NAME], pool[ZFS_NAME] = "";
 	struct dirent *d;
 	size_t n = 0, k;
-	int fd, ret = 0;
+	int ret = 0;
 	bool there = true;
 	DIR *dp;
 
 	if (s->dirfd == -1)
 		return 0;
-	fd = openat(s->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd == -1 || (dp = fdopendir(fd)) == NULL) {
-		err_sys(e, "read %s", str_q(s->path));
-		if (fd != -1)
-			close(fd);
-		return -1;
-	}
+	if ((dp = file_list(s->dirfd)) == NULL)
+		return err_sys(e, "read %s", str_q(s->path));
 	while (ret == 0 && (d = readdir(dp)) != NULL) {
 		if (uuid_norm(d->d_name, uuid) == -1 ||
 		    (s->nseen > 0 && bsearch(uuid, s->seen, s->nseen,

@@ -219,14 +219,10 @@ source_name(const struct kopia *k, const char *path, const char *suffix,
     char out[KOPIA_NAME], struct err *e)
 {
 	unsigned char md[SHA256_LEN];
-	struct sha256 *h = sha256_new(e);
 	char hash[HASH + 1];
 
-	if (h == NULL)
+	if (sha256(path, strlen(path), md, e) == -1)
 		return -1;
-	sha256_add(h, path, strlen(path));
-	sha256_end(h, md);
-	sha256_free(h);
 	hex_put(md, PATH_BYTES, hash);
 	snprintf(out, KOPIA_NAME, "%s.%s%s", k->slug, hash, suffix);
 	return 0;
@@ -353,17 +349,12 @@ kopia_sweep(struct kopia *k, bool dry, size_t *n, struct err *e)
 {
 	size_t len = strlen(k->slug);
 	struct dirent *d;
-	int fd, ret = 0;
+	int ret = 0;
 	DIR *dp;
 
 	*n = 0;
-	fd = openat(k->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd == -1 || (dp = fdopendir(fd)) == NULL) {
-		err_sys(e, "read %s", str_q(k->dir));
-		if (fd != -1)
-			close(fd);
-		return -1;
-	}
+	if ((dp = file_list(k->dirfd)) == NULL)
+		return err_sys(e, "read %s", str_q(k->dir));
 	while (ret == 0 && (d = readdir(dp)) != NULL)
 		if (strncmp(d->d_name, k->slug, len) == 0 &&
 		    d->d_name[len] == '.' && str_ends(d->d_name, ".rules"))

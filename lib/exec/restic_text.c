@@ -118,13 +118,6 @@ type_of(const char *s)
 	return 0;
 }
 
-static int
-hex(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ?
-	    c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* A code point as UTF-8. */
 static int
 utf8_put(char *out, uint32_t c)
@@ -160,9 +153,10 @@ unquote(const char *s)
 {
 	static const char from[] = "abfnrtv\\'\"", to[] = "\a\b\f\n\r\t\v\\'\"";
 	char *out = malloc(strlen(s) + 1), *o = out;
+	unsigned char b[4];
 	const char *k;
 	uint32_t c;
-	int n, i, d;
+	size_t n, i;
 
 	if (out == NULL)
 		return NULL;
@@ -179,14 +173,10 @@ unquote(const char *s)
 			continue;
 		}
 		n = *s == 'x' ? 2 : *s == 'u' ? 4 : *s == 'U' ? 8 : 0;
-		if (n == 0)
+		if (n == 0 || hex_get(++s, n / 2, b) == -1)
 			goto bad;
-		s++;
-		for (i = 0, c = 0; i < n; i++) {
-			if ((d = hex(s[i])) == -1)
-				goto bad;
-			c = c << 4 | (uint32_t)d;
-		}
+		for (i = 0, c = 0; i < n / 2; i++)
+			c = c << 8 | b[i];
 		s += n;
 		if (c == 0 || c > 0x10ffff)
 			goto bad;

@@ -19,6 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
+
 struct removal {
 	int top;
 	dev_t dev;
@@ -128,16 +130,11 @@ static int
 pass(struct removal *r)
 {
 	struct dirent *d;
-	DIR *dir;
+	DIR *dir = file_list(r->top);
 	int fd, k, found = 0;
 
-	fd = openat(r->top, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd == -1)
+	if (dir == NULL)
 		return -1;
-	if ((dir = fdopendir(fd)) == NULL) {
-		close(fd);
-		return -1;
-	}
 	while (errno = 0, (d = readdir(dir)) != NULL) {
 		if (dots(d->d_name))
 			continue;

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/stop.h"
 #include "base/str.h"
@@ -200,14 +201,11 @@ no_mounts(const struct swap *s, struct err *e)
 {
 	char path[PATH_MAX], *below;
 	struct dirent *d;
-	DIR *dir;
-	int fd = openat(s->target, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = file_list(s->target);
 	int ret = 0;
 
-	if (fd == -1 || (dir = fdopendir(fd)) == NULL) {
-		err_sys(e, "%s", str_q(s->path));
-		return shut(fd);
-	}
+	if (dir == NULL)
+		return err_sys(e, "%s", str_q(s->path));
 	while (ret == 0 && (d = readdir(dir)) != NULL)
 		if (strcmp(d->d_name, ".") != 0 &&
 		    strcmp(d->d_name, "..") != 0 &&

@@ -240,16 +240,11 @@ move_all(struct swap *s, int from, int to, struct err *e)
 {
 	struct dirent *d;
 	DIR *dir = NULL;
-	int fd, ret = -1;
+	int ret = -1;
 	bool moved;
 
-	if ((fd = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1
-	    || (dir = fdopendir(fd)) == NULL) {
-		err_sys(e, "open a directory of the swap");
-		if (fd != -1)
-			close(fd);
-		return -1;
-	}
+	if ((dir = file_list(from)) == NULL)
+		return err_sys(e, "open a directory of the swap");
 	/* Until a round finds nothing: what appears meanwhile comes along. */
 	do {
 		moved = false;

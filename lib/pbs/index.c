@@ -23,19 +23,6 @@ bad(struct err *e, const char *what)
 	return err_set(e, CALA_INTEGRITY, "index: %s", what);
 }
 
-static int
-sum(struct pbs_index *ix, size_t bytes, struct err *e)
-{
-	struct sha256 *h = sha256_new(e);
-
-	if (h == NULL)
-		return -1;
-	sha256_add(h, ix->entries, bytes);
-	sha256_end(h, ix->csum);
-	sha256_free(h);
-	return 0;
-}
-
 static uint64_t
 end_of(const struct pbs_index *ix, size_t i)
 {
@@ -98,7 +85,7 @@ pbs_index_open(struct pbs_index *ix, const void *p, size_t n, struct err *e)
 		ret = open_fixed(&is, head, n, e);
 	else
 		ret = bad(e, "it is none");
-	if (ret == -1 || sum(&is, n, e) == -1)
+	if (ret == -1 || sha256(is.entries, n, is.csum, e) == -1)
 		return -1;
 	*ix = is;
 	return 0;

@@ -319,13 +319,9 @@ int
 pbs_file_is(const struct pbs_file *f, const void *p, size_t n, struct err *e)
 {
 	unsigned char is[SHA256_LEN];
-	struct sha256 *h = sha256_new(e);
 
-	if (h == NULL)
+	if (sha256(p, n, is, e) == -1)
 		return -1;
-	sha256_add(h, p, n);
-	sha256_end(h, is);
-	sha256_free(h);
 	return n == f->size && memcmp(is, f->csum, sizeof(is)) == 0 ? 0 :
 	    err_set(e, CALA_INTEGRITY, "%s is not the one that the manifest "
 	    "has", f->name);

@@ -81,30 +81,22 @@ struct page {
 	int ret;
 };
 
-static int
-hex(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ?
-	    c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* encoding-type=url is form encoding: '+' is a blank (s3.md 6.1). */
 static int
 decode(char *p, struct err *e)
 {
-	char *to = p;
+	char *to = p, c;
 
 	for (; *p != '\0'; p++)
 		if (*p == '+') {
 			*to++ = ' ';
 		} else if (*p != '%') {
 			*to++ = *p;
-		} else if (hex(p[1]) == -1 || hex(p[2]) == -1 ||
-		    (p[1] == '0' && p[2] == '0')) {
+		} else if (hex_get(p + 1, 1, &c) == -1 || c == '\0') {
 			return err_set(e, CALA_INTEGRITY, "a listed key is "
 			    "encoded wrongly: %s", str_q(p));
 		} else {
-			*to++ = (char)(hex(p[1]) << 4 | hex(p[2]));
+			*to++ = c;
 			p += 2;
 		}
 	*to = '\0';

@@ -207,13 +207,9 @@ static int
 sha_hex(const void *p, size_t n, char out[SIGN_HEX], struct err *e)
 {
 	unsigned char md[SHA256_LEN];
-	struct sha256 *h = sha256_new(e);
 
-	if (h == NULL)
+	if (sha256(p, n, md, e) == -1)
 		return -1;
-	sha256_add(h, p, n);
-	sha256_end(h, md);
-	sha256_free(h);
 	hex_put(md, sizeof(md), out);
 	return 0;
 }

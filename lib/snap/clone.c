@@ -277,16 +277,11 @@ clone_sweep(struct log *log, int dirfd, bool dry, size_t *n, struct err *e)
 {
 	struct err own;
 	struct dirent *d;
-	int fd, r, ret = 0;
+	int r, ret = 0;
 	DIR *dp;
 
-	fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd == -1 || (dp = fdopendir(fd)) == NULL) {
-		err_sys(e, "read the backup folder");
-		if (fd != -1)
-			close(fd);
-		return -1;
-	}
+	if ((dp = file_list(dirfd)) == NULL)
+		return err_sys(e, "read the backup folder");
 	errno = 0;
 	while ((d = readdir(dp)) != NULL) {
 		if (str_begins(d->d_name, PREFIX)) {

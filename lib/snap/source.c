@@ -122,15 +122,11 @@ sweep_dir(struct log *log, int dirfd, const char *owner, size_t *n,
     struct err *e)
 {
 	const struct dirent *d;
-	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dp = fd == -1 ? NULL : fdopendir(fd);
+	DIR *dp = file_list(dirfd);
 	int ret = 0;
 
-	if (dp == NULL) {
-		if (fd != -1)
-			close(fd);
+	if (dp == NULL)
 		return err_sys(e, "look for leftovers");
-	}
 	while (ret == 0 && (d = readdir(dp)) != NULL)
 		if (left_over(dirfd, d->d_name, owner)) {
 			log_step(log, "removing %s, left by a killed run",

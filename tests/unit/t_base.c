@@ -239,6 +239,10 @@ hash(void **state)
 		    "b00361a396177a9cb410ff61f20015ad");
 	}
 	sha256_free(h);
+	assert_ok(sha256("", 0, md, &e), &e);
+	hex_put(md, sizeof(md), hex);
+	assert_string_equal(hex, "e3b0c44298fc1c149afbf4c8996fb924"
+	    "27ae41e4649b934ca495991b7852b855");
 }
 
 /* Check values of the ddup-bak format. */
