@@ -10,7 +10,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/buf.h"
 #include "base/bytes.h"
@@ -20,8 +19,9 @@
 #include "base/stop.h"
 #include "base/str.h"
 #include "pxar/acl.h"
-#include "pxar/encode.h"
+#include "pxar/attrs.h"
 #include "pxar/item.h"
+#include "pxar/links.h"
 
 enum {
 	PIECE = 1 << 20,        /* content read at once: stops soon */
@@ -73,29 +73,6 @@ payload(const struct enc *t)
 	return t->how.payload->pos - t->payload_base + t->injected;
 }
 
-static void
-head(struct buf *b, uint64_t type, uint64_t content)
-{
-	unsigned char h[PXAR_HEAD];
-
-	put_le64(h, type);
-	put_le64(h + 8, content + PXAR_HEAD);
-	buf_add(b, h, sizeof(h));
-}
-
-static void
-u64s(struct buf *b, uint64_t type, unsigned n, const uint64_t *v)
-{
-	unsigned char p[8];
-	unsigned i;
-
-	head(b, type, 8 * n);
-	for (i = 0; i < n; i++) {
-		put_le64(p, v[i]);
-		buf_add(b, p, sizeof(p));
-	}
-}
-
 static int
 flush(struct enc *t, struct err *e)
 {
@@ -104,167 +81,6 @@ flush(struct enc *t, struct err *e)
 		return -1;
 	buf_reset(&t->items);
 	return 0;
-}
-
-/* ---- attributes ---- */
-
-static const struct xattr *
-special(const struct entry *en, const char *name)
-{
-	size_t i;
-
-	for (i = 0; i < en->nxattrs; i++)
-		if (strcmp(en->xattrs[i].name, name) == 0)
-			return &en->xattrs[i];
-	return NULL;
-}
-
-static void
-lost(struct enc *t, const struct entry *en, const char *what)
-{
-	log_warn(t->log, "%s: %s: pxar can't hold it; left out",
-	    str_q(en->path), str_q(what));
-}
-
-static void
-put_aces(struct buf *b, uint64_t type, const struct acl_ace *v, size_t n)
-{
-	size_t i;
-
-	for (i = 0; i < n; i++)
-		u64s(b, type, 2, (const uint64_t[]){ v[i].id, v[i].perm });
-}
-
-/*
- * The access list into t->acl and what it says of it into *mode; false when
- * there is none, or it says no more than the mode.
- */
-static bool
-access_acl(struct enc *t, const struct entry *en, uint64_t *mode)
-{
-	const struct xattr *x = special(en, "system.posix_acl_access");
-	const struct acl *a = &t->acl;
-	uint64_t group;
-
-	if (x == NULL)
-		return false;
-	if (acl_get(&t->acl, x->value, x->len) == -1 ||
-	    a->user_obj == PXAR_ACL_NONE || a->group_obj == PXAR_ACL_NONE ||
-	    a->other == PXAR_ACL_NONE || (a->mask == PXAR_ACL_NONE &&
-	    a->nuser + a->ngroup > 0)) {
-		lost(t, en, x->name);
-		return false;
-	}
-	group = a->mask != PXAR_ACL_NONE ? a->mask : a->group_obj;
-	*mode = (*mode & ~(uint64_t)0777) | a->user_obj << 6 | group << 3 |
-	    a->other;
-	return a->mask != PXAR_ACL_NONE;
-}
-
-static void
-default_acl(struct enc *t, const struct entry *en)
-{
-	const struct xattr *x = special(en, "system.posix_acl_default");
-	struct acl *a = &t->acl;
-
-	if (x == NULL)
-		return;
-	if (en->type != ENTRY_DIR || acl_get(a, x->value, x->len) == -1) {
-		lost(t, en, x->name);
-		return;
-	}
-	if (!acl_any(a))
-		return;
-	u64s(&t->items, PXAR_ACL_DEFAULT, 4, (const uint64_t[]){ a->user_obj,
-	    a->group_obj, a->other, a->mask });
-	put_aces(&t->items, PXAR_ACL_DEFAULT_USER, a->user, a->nuser);
-	put_aces(&t->items, PXAR_ACL_DEFAULT_GROUP, a->group, a->ngroup);
-}
-
-static void
-xattrs(struct enc *t, const struct entry *en)
-{
-	const struct xattr *x;
-	size_t i, n;
-
-	for (i = 0; i < en->nxattrs; i++) {
-		x = &en->xattrs[i];
-		if (str_begins(x->name, "system.posix_acl_") ||
-		    strcmp(x->name, "security.capability") == 0)
-			continue;
-		n = strlen(x->name);
-		if (n == 0 || n > 255 || x->len > PXAR_XATTR_SIZE - n - 1 ||
-		    t->items.len + x->len > ITEMS_MAX / 2) {
-			lost(t, en, x->name);
-			continue;
-		}
-		head(&t->items, PXAR_XATTR, n + 1 + x->len);
-		buf_add(&t->items, x->name, n + 1);
-		buf_add(&t->items, x->value, x->len);
-	}
-}
-
-static uint64_t
-format_of(enum entry_type type)
-{
-	switch (type) {
-	case ENTRY_DIR:
-		return S_IFDIR;
-	case ENTRY_SYMLINK:
-		return S_IFLNK;
-	case ENTRY_FIFO:
-		return S_IFIFO;
-	case ENTRY_CHAR:
-		return S_IFCHR;
-	case ENTRY_BLOCK:
-		return S_IFBLK;
-	case ENTRY_SOCKET:
-		return S_IFSOCK;
-	default:
-		return S_IFREG;
-	}
-}
-
-/* ENTRY and attributes. */
-static void
-stat_items(struct enc *t, const struct entry *en)
-{
-	const struct xattr *caps;
-	unsigned char s[PXAR_STAT] = { 0 };
-	uint64_t mode = format_of(en->type) | (en->mode & 07777);
-	bool has = en->nxattrs > 0 && access_acl(t, en, &mode);
-
-	put_le64(s, mode);
-	put_le64(s + 8, pxar_attrs(en->attrs));
-	put_le32(s + 16, en->uid);
-	put_le32(s + 20, en->gid);
-	put_le64(s + 24, (uint64_t)en->mtime.tv_sec);
-	put_le32(s + 32, (uint32_t)en->mtime.tv_nsec);
-	head(&t->items, PXAR_ENTRY, sizeof(s));
-	buf_add(&t->items, s, sizeof(s));
-	if (en->nxattrs > 0) {
-		xattrs(t, en);
-		if (has) {
-			put_aces(&t->items, PXAR_ACL_USER, t->acl.user,
-			    t->acl.nuser);
-			put_aces(&t->items, PXAR_ACL_GROUP, t->acl.group,
-			    t->acl.ngroup);
-			u64s(&t->items, PXAR_ACL_GROUP_OBJ, 1,
-			    &t->acl.group_obj);
-		}
-		default_acl(t, en);
-		if ((caps = special(en, "security.capability")) != NULL) {
-			if (caps->len > PXAR_XATTR_SIZE) {
-				lost(t, en, caps->name);
-			} else {
-				head(&t->items, PXAR_FCAPS, caps->len);
-				buf_add(&t->items, caps->value, caps->len);
-			}
-		}
-	}
-	if (en->projid != 0)
-		u64s(&t->items, PXAR_QUOTA_PROJID, 1,
-		    (const uint64_t[]){ en->projid });
 }
 
 /* ---- directories ---- */
@@ -335,7 +151,7 @@ goodbye(struct enc *t, struct err *e)
 		if (by_hash(&r[i - 1], &r[i], t->names.p) == 0)
 			return err_set(e, CALA_FAIL, "%s: holds %s twice",
 			    str_q(t->path.p), str_q(t->names.p + r[i].name));
-	head(&t->items, PXAR_GOODBYE, size - PXAR_HEAD);
+	item_head(&t->items, PXAR_GOODBYE, size - PXAR_HEAD);
 	for (i = 0; i < n; i++) {
 		x = &r[pxar_goodbye(n, i)];
 		if (put_rec(t, x->hash, g - x->pos, x->size, e) == -1)
@@ -369,7 +185,7 @@ descend(struct enc *t, const struct entry *en, uint64_t pos, bool implied,
 	    entry_name(en->path), e) == -1)
 		return -1;
 	l->entry = t->n == 0 ? 0 : here(t) + t->items.len;
-	stat_items(t, en);
+	attrs_put(&t->items, en, &t->acl, t->log);
 	if (flush(t, e) == -1)
 		return -1;
 	l->pos = pos;
@@ -394,7 +210,7 @@ filename(struct enc *t, const char *path, uint64_t *pos, struct err *e)
 		return err_set(e, CALA_FAIL, "%s: a name of %zu bytes",
 		    str_q(path), n);
 	*pos = here(t);
-	head(&t->items, PXAR_FILENAME, n + 1);
+	item_head(&t->items, PXAR_FILENAME, n + 1);
 	buf_add(&t->items, name, n + 1);
 	return rec_add(t, name, *pos, e);
 }
@@ -425,9 +241,9 @@ begin(struct enc *t, struct err *e)
 
 	if (t->how.payload == NULL)
 		return 0;
-	u64s(&t->items, PXAR_FORMAT_VERSION, 1, (const uint64_t[]){ 2 });
+	item_u64s(&t->items, PXAR_FORMAT_VERSION, 1, (const uint64_t[]){ 2 });
 	if (t->how.prelude != NULL) {
-		head(&t->items, PXAR_PRELUDE, t->how.prelude_len);
+		item_head(&t->items, PXAR_PRELUDE, t->how.prelude_len);
 		buf_add(&t->items, t->how.prelude, t->how.prelude_len);
 	}
 	if (flush(t, e) == -1)
@@ -502,7 +318,7 @@ copy(struct sink *out, struct content *c, uint64_t n, const char *path,
 static int
 put_ref(struct enc *t, uint64_t off, uint64_t size, struct err *e)
 {
-	u64s(&t->items, PXAR_PAYLOAD_REF, 2, (const uint64_t[]){ off, size });
+	item_u64s(&t->items, PXAR_PAYLOAD_REF, 2, (const uint64_t[]){ off, size });
 	return flush(t, e);
 }
 
@@ -550,7 +366,7 @@ static int
 content1(struct enc *t, const struct entry *en, struct content *c,
     struct err *e)
 {
-	head(&t->items, PXAR_PAYLOAD, en->size);
+	item_head(&t->items, PXAR_PAYLOAD, en->size);
 	if (flush(t, e) == -1)
 		return -1;
 	return copy(t->out, c, en->size, en->path, e);
@@ -612,7 +428,7 @@ put_link(struct enc *t, const struct entry *en, uint64_t back, struct err *e)
 	unsigned char p[8];
 
 	put_le64(p, back);
-	head(&t->items, PXAR_HARDLINK, 8 + n);
+	item_head(&t->items, PXAR_HARDLINK, 8 + n);
 	buf_add(&t->items, p, sizeof(p));
 	buf_add(&t->items, en->target, n);
 	return flush(t, e);
@@ -631,12 +447,12 @@ tail(struct enc *t, const struct entry *en, struct content *c, uint64_t *extra,
 		    content2(t, en, c, extra, e) : content1(t, en, c, e);
 	case ENTRY_SYMLINK:
 		n = strlen(en->target) + 1;
-		head(&t->items, PXAR_SYMLINK, n);
+		item_head(&t->items, PXAR_SYMLINK, n);
 		buf_add(&t->items, en->target, n);
 		break;
 	case ENTRY_CHAR:
 	case ENTRY_BLOCK:
-		u64s(&t->items, PXAR_DEVICE, 2, (const uint64_t[]){
+		item_u64s(&t->items, PXAR_DEVICE, 2, (const uint64_t[]){
 		    en->rdev_major, en->rdev_minor });
 		break;
 	default:
@@ -678,7 +494,7 @@ put_entry(struct enc *t, const struct entry *en, struct content *c,
 		if (put_link(t, en, back, e) == -1)
 			return -1;
 	} else {
-		stat_items(t, en);
+		attrs_put(&t->items, en, &t->acl, t->log);
 		if (tail(t, en, c, &extra, e) == -1)
 			return -1;
 	}

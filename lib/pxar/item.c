@@ -1,5 +1,6 @@
 #include "pxar/item.h"
 
+#include "base/buf.h"
 #include "base/bytes.h"
 
 static inline uint64_t
@@ -137,5 +138,28 @@ pxar_goodbye(size_t n, size_t at)
 			lo += left + 1;
 			len -= left + 1;
 		}
+	}
+}
+
+void
+item_head(struct buf *b, uint64_t type, uint64_t content)
+{
+	unsigned char h[PXAR_HEAD];
+
+	put_le64(h, type);
+	put_le64(h + 8, content + PXAR_HEAD);
+	buf_add(b, h, sizeof(h));
+}
+
+void
+item_u64s(struct buf *b, uint64_t type, unsigned n, const uint64_t *v)
+{
+	unsigned char p[8];
+	unsigned i;
+
+	item_head(b, type, 8 * n);
+	for (i = 0; i < n; i++) {
+		put_le64(p, v[i]);
+		buf_add(b, p, sizeof(p));
 	}
 }

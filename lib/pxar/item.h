@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct buf;
+
 #define PXAR_FORMAT_VERSION	UINT64_C(0x730f6c75df16a40d)
 #define PXAR_PRELUDE		UINT64_C(0xe309d79d9f7b771b)
 #define PXAR_ENTRY		UINT64_C(0xd5956474e588acef)
@@ -48,6 +50,13 @@ enum {
 
 /* A permission of ACL_DEFAULT that is not there. */
 #define PXAR_ACL_NONE UINT64_MAX
+
+/*
+ * item_head(b, type, n): what begins an item of n more bytes.
+ * item_u64s(b, type, n, v): an item of n numbers.
+ */
+void item_head(struct buf *, uint64_t, uint64_t);
+void item_u64s(struct buf *, uint64_t, unsigned, const uint64_t *);
 
 /* siphash(k0, k1, p, n): SipHash-2-4.  pxar_hash(p, n): with pxar's key. */
 uint64_t siphash(uint64_t, uint64_t, const void *, size_t);

@@ -1,4 +1,4 @@
-#include "pxar/encode.h"
+#include "pxar/links.h"
 
 #include <stdlib.h>
 #include <string.h>

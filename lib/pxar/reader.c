@@ -13,7 +13,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "pxar/encode.h"
+#include "pxar/links.h"
 #include "pxar/item.h"
 
 enum { AHEAD = 256 << 10, AHEAD_LINK = 4096 };

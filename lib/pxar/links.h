@@ -1,5 +1,5 @@
-#ifndef CALA_PXAR_ENCODE_H
-#define CALA_PXAR_ENCODE_H
+#ifndef CALA_PXAR_LINKS_H
+#define CALA_PXAR_LINKS_H
 
 /*
  * plinks: where the files are that other names may link to, by path.
