@@ -15,9 +15,9 @@
 #include "config/conf.h"
 #include "ddup/read.h"
 #include "driver/beside.h"
+#include "driver/dirs.h"
 #include "driver/local.h"
-#include "fs/extract.h"
-#include "fs/fs.h"
+#include "entry/holding.h"
 
 enum { FILE_NAME = UUID_TEXT + 8 };
 
@@ -248,168 +248,63 @@ out:
 }
 
 static void
-how_to_read(const struct driver_call *call, struct ddup_read *how)
+drop(void *r)
 {
-	how->jobs = call->jobs;
-	how->damaged = call->no_check;
+	ddup_close(r);
 }
 
 /* What is read from the repository lives longer than the call. */
-struct branch {
-	struct tree t;
-	struct tree *in;
-	struct ddup *r;
-};
-
 static int
-branch_list(struct tree *t, const char *path, tree_fn *fn, void *arg,
+begin_read(struct driver_call *call, struct ddup **r, struct ddup_read *how,
     struct err *e)
 {
-	struct branch *b = (struct branch *)t;
-
-	return b->in->ops->list(b->in, path, fn, arg, e);
+	how->jobs = call->jobs;
+	how->damaged = call->no_check;
+	*r = NULL;
+	if (ddup_start(call, DDUP_SHARE, false, false, r, e) == 0 &&
+	    sound(call, *r, e) == 0)
+		return 0;
+	ddup_close(*r);
+	return -1;
 }
-
-static int
-branch_stat(struct tree *t, const char *path, struct entry *en,
-    struct err *e)
-{
-	struct branch *b = (struct branch *)t;
-
-	return b->in->ops->stat(b->in, path, en, e);
-}
-
-static struct content *
-branch_open(struct tree *t, const char *path, uint64_t off, uint64_t len,
-    struct err *e)
-{
-	struct branch *b = (struct branch *)t;
-
-	return b->in->ops->open(b->in, path, off, len, e);
-}
-
-static struct reader *
-branch_reader(struct tree *t, const char *const *paths, size_t n,
-    struct err *e)
-{
-	struct branch *b = (struct branch *)t;
-
-	return b->in->ops->reader(b->in, paths, n, e);
-}
-
-static void
-branch_close(struct tree *t)
-{
-	struct branch *b = (struct branch *)t;
-
-	if (b->in != NULL)
-		b->in->ops->close(b->in);
-	ddup_close(b->r);
-	free(b);
-}
-
-static const struct tree_ops branch_ops = {
-	branch_list, branch_stat, branch_open, branch_reader, branch_close
-};
 
 static int
 open_tree(struct driver_call *call, struct tree **out, struct err *e)
 {
-	struct branch *b = calloc(1, sizeof(*b));
 	struct ddup_read how;
+	struct tree *in;
+	struct ddup *r;
 
-	if (b == NULL)
-		return err_oom(e);
-	b->t.ops = &branch_ops;
-	how_to_read(call, &how);
-	if (ddup_start(call, DDUP_SHARE, false, false, &b->r, e) == -1 ||
-	    sound(call, b->r, e) == -1 ||
-	    (b->in = ddup_tree(b->r, call->backup, &how, e)) == NULL) {
-		branch_close(&b->t);
+	if (begin_read(call, &r, &how, e) == -1)
+		return -1;
+	if ((in = ddup_tree(r, call->backup, &how, e)) == NULL) {
+		ddup_close(r);
 		return -1;
 	}
-	*out = &b->t;
-	return 0;
+	return (*out = tree_holding(in, r, drop, e)) != NULL ? 0 : -1;
 }
-
-struct flow {
-	struct reader r;
-	struct reader *in;
-	struct ddup *repo;
-};
-
-static int
-flow_next(struct reader *r, const struct entry **en, struct content **c,
-    struct err *e)
-{
-	return reader_next(((struct flow *)r)->in, en, c, e);
-}
-
-static void
-flow_close(struct reader *r)
-{
-	struct flow *f = (struct flow *)r;
-
-	reader_close(f->in);
-	ddup_close(f->repo);
-	free(f);
-}
-
-static const struct reader_ops flow_ops = { flow_next, flow_close };
 
 static int
 open_reader(struct driver_call *call, struct reader **out, struct err *e)
 {
-	struct flow *f = calloc(1, sizeof(*f));
 	struct ddup_read how;
+	struct reader *in;
+	struct ddup *r;
 
-	if (f == NULL)
-		return err_oom(e);
-	f->r.ops = &flow_ops;
-	how_to_read(call, &how);
-	if (ddup_start(call, DDUP_SHARE, false, false, &f->repo, e) == -1 ||
-	    sound(call, f->repo, e) == -1 ||
-	    (f->in = ddup_reader(f->repo, call->backup, call->paths,
-	    call->npaths, &how, e)) == NULL) {
-		flow_close(&f->r);
+	if (begin_read(call, &r, &how, e) == -1)
+		return -1;
+	if ((in = ddup_reader(r, call->backup, call->paths, call->npaths,
+	    &how, e)) == NULL) {
+		ddup_close(r);
 		return -1;
 	}
-	f->r.can = f->in->can;
-	*out = &f->r;
-	return 0;
+	return (*out = reader_holding(in, r, drop, e)) != NULL ? 0 : -1;
 }
 
 static int
 restore(struct driver_call *call, struct err *e)
 {
-	struct fs_extract how = { .jobs = call->jobs, .overwrite = true,
-	    .owners = geteuid() == 0, .xattrs = true, .sparse = true,
-	    .limit_write = call->limit_write, .go_on = true };
-	struct fs_extracted made;
-	struct reader *in = NULL;
-	struct writer *w = NULL;
-	int dirfd, ret = -1;
-
-	if ((dirfd = file_opendir(AT_FDCWD, call->dir, e)) == -1)
-		return -1;
-	if (open_reader(call, &in, e) == 0 &&
-	    (w = fs_writer(dirfd, &how, call->log, e)) != NULL &&
-	    pump(in, w, &call->tally, e) == 0)
-		ret = writer_commit(w, e);
-	if (ret == 0) {
-		fs_writer_facts(w, &made);
-		if (made.lost > 0) {
-			ret = err_set(e, CALA_INTEGRITY, "%ju files are "
-			    "damaged and were left out; all others are "
-			    "restored", (uintmax_t)made.lost);
-			err_hint(e, "--no-check restores what is left of "
-			    "them, too, with zeros for what is lost");
-		}
-	}
-	writer_free(w);
-	reader_close(in);
-	close(dirfd);
-	return ret;
+	return dirs_restore(call, open_reader, e);
 }
 
 static const char *const disks[] = { "ddup-bak", NULL };

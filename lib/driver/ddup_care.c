@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -25,26 +24,16 @@ say(void *arg, const char *line)
 int
 ddup_check(struct driver_call *call, struct err *e)
 {
-	char have[STR_HUMAN], all[STR_HUMAN];
 	struct ddup *r = NULL;
 	struct ddup_how how = { .use = DDUP_SHARE, .write = true };
-	struct statvfs fs;
 	int dirfd, ret = -1;
 
 	if ((dirfd = local_open(call, false, e)) == -1)
 		return stored_failed(call, "open the folder", e);
 	driver_say(call, "ok: folder %s", str_q(local_dir(call)));
-	if (local_probe(call, dirfd, e) == -1)
+	if (local_probe(call, dirfd, e) == -1 ||
+	    local_room(call, dirfd, e) == -1)
 		goto out;
-	if (fstatvfs(dirfd, &fs) == -1) {
-		err_sys(e, "ask for free space");
-		stored_failed(call, "free space", e);
-		goto out;
-	}
-	driver_say(call, "%s: %s of %s are free", fs.f_bavail <
-	    fs.f_blocks / 20 ? "note" : "ok",
-	    str_human((uint64_t)fs.f_bavail * fs.f_frsize, have),
-	    str_human((uint64_t)fs.f_blocks * fs.f_frsize, all));
 	if (ddup_open(&r, dirfd, &how, call->log, e) == 0) {
 		driver_say(call, "ok: the repository opens for writing, its "
 		    "index is sound");

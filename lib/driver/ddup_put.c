@@ -11,15 +11,13 @@
 #include "archive/intake.h"
 #include "base/file.h"
 #include "base/io.h"
-#include "base/str.h"
 #include "base/when.h"
 #include "config/conf.h"
 #include "ddup/create.h"
 #include "driver/beside.h"
+#include "driver/dirs.h"
 #include "entry/match.h"
 #include "fs/fs.h"
-
-enum { RULES_MAX = 16 << 20 };
 
 /* A backup being made, from either source. */
 struct put {
@@ -143,45 +141,6 @@ put_end(struct put *p, bool stored)
 	ddup_close(p->r);
 }
 
-static int
-rules(struct put *p, struct err *e)
-{
-	struct driver_call *call = p->call;
-	struct record *rec = call->record;
-	size_t i;
-
-	if (call->exclude_from == NULL)
-		return 0;
-	if ((p->match = match_new(e)) == NULL)
-		return -1;
-	if (match_add_file(p->match, AT_FDCWD, call->exclude_from, RULES_MAX,
-	    call->log, e) != 0)
-		return e->code != 0 ? -1 : err_set(e, CALA_USAGE,
-		    "--exclude-from %s: there is no such file",
-		    str_q(call->exclude_from));
-	for (i = 0; i < match_count(p->match); i++)
-		if (record_push(&rec->ignored, &rec->nignored,
-		    match_rule(p->match, i), RECORD_IGNORED, e) == -1)
-			return -1;
-	return 0;
-}
-
-/* As cala-pack: nothing is more likely a mistake than a backup. */
-static int
-not_empty(struct put *p, struct err *e)
-{
-	struct fs_walked walked;
-
-	fs_reader_facts(p->walk, &walked);
-	if (p->call->allow_empty || p->call->tally.files > 0 ||
-	    p->call->tally.entries > 1)
-		return 0;
-	err_set(e, CALA_INCOMPLETE, walked.excluded > 0 ?
-	    "the rules exclude everything: nothing is stored" :
-	    "the source is empty: nothing is stored");
-	return err_hint(e, "--allow-empty stores it nevertheless");
-}
-
 int
 ddup_put_dir(struct driver_call *call, struct err *e)
 {
@@ -194,13 +153,15 @@ ddup_put_dir(struct driver_call *call, struct err *e)
 		return -1;
 	p.doubt = ddup_doubt(fd);
 	close(fd);
-	if (begin(&p, e) == -1 || rules(&p, e) == -1)
+	if (begin(&p, e) == -1 ||
+	    dirs_rules(call, DIRS_RULES, &p.match, e) == -1)
 		goto out;
-	how.match = p.match;
+	if (match_count(p.match) > 0)
+		how.match = p.match;
 	how.asks = p.w;
 	p.walk = fs_reader(AT_FDCWD, call->dir, &how, call->log, e);
 	if (p.walk == NULL || pump(p.walk, p.w, &call->tally, e) == -1 ||
-	    not_empty(&p, e) == -1)
+	    dirs_not_empty(call, p.walk, e) == -1)
 		goto out;
 	ret = writer_commit(p.w, e);
 out:

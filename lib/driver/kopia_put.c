@@ -13,24 +13,22 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/buf.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/stop.h"
 #include "base/str.h"
 #include "config/conf.h"
+#include "driver/dirs.h"
 #include "entry/match.h"
 #include "exec/child.h"
 
 enum {
-	IGNORED_MAX = 16 << 20,         /* bytes of rules */
 	SOURCE_WAIT = 24 * 3600,        /* seconds for another put of it */
 	TAGS = 50
 };
@@ -51,32 +49,6 @@ struct put {
 	json_t *made;                   /* its manifest */
 	char id[KOPIA_ID];
 };
-
-static int
-read_rules(struct put *p, struct err *e)
-{
-	struct driver_call *call = p->call;
-	const char *rule;
-	size_t i;
-	int r;
-
-	if ((p->match = match_new(e)) == NULL)
-		return -1;
-	if (call->exclude_from == NULL)
-		return 0;
-	r = match_add_file(p->match, AT_FDCWD, call->exclude_from,
-	    IGNORED_MAX, call->log, e);
-	if (r == 1)
-		return err_set(e, CALA_NOTFOUND, "%s: no such file",
-		    str_q(call->exclude_from));
-	for (i = 0; r == 0 && i < match_count(p->match); i++) {
-		rule = match_rule(p->match, i);
-		if (str_utf8(rule, strlen(rule)))
-			r = record_push(&p->rec->ignored, &p->rec->nignored,
-			    rule, RECORD_IGNORED, e);
-	}
-	return r;
-}
 
 /* Which directory, and under which name. */
 static int
@@ -502,22 +474,6 @@ finish(struct put *p, const struct kopia_snap *s, struct err *e)
 	return 0;
 }
 
-static int
-warned(struct put *p, struct err *e)
-{
-	struct record *rec = p->rec;
-	struct log *log = p->call->log;
-	size_t i;
-
-	rec->warnings_count = log_warnings(log);
-	rec->complete = rec->warnings_count == 0;
-	for (i = 0; i < log->nkept; i++)
-		if (record_push(&rec->warnings, &rec->nwarnings,
-		    log->kept[i], RECORD_WARNINGS, e) == -1)
-			return -1;
-	return 0;
-}
-
 int
 kopia_put_dir(struct driver_call *call, struct err *e)
 {
@@ -527,9 +483,9 @@ kopia_put_dir(struct driver_call *call, struct err *e)
 
 	if (kopia_use(call, &p.k, e) == -1 || uuid_new(p.run, e) == -1)
 		return -1;
-	if (read_rules(&p, e) == 0 && places(&p, e) == 0 &&
-	    warned(&p, e) == 0 && prepare(&p, e) == 0 &&
-	    create(&p, &s, e) == 0)
+	if (dirs_rules(call, DIRS_RULES, &p.match, e) == 0 &&
+	    places(&p, e) == 0 && dirs_warned(call, e) == 0 &&
+	    prepare(&p, e) == 0 && create(&p, &s, e) == 0)
 		ret = finish(&p, &s, e);
 	clean_up(&p, ret == 0);
 	if (p.lock != -1)

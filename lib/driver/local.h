@@ -100,9 +100,10 @@ int local_tree(struct driver_call *, struct tree **, struct err *);
 
 /*
  * local_care.c.  local_probe: write, sync, read back and delete a file in the
- * folder, a line each.
+ * folder, a line each.  local_room: how much is free there, on a line.
  */
 int local_probe(struct driver_call *, int, struct err *);
+int local_room(struct driver_call *, int, struct err *);
 int local_check(struct driver_call *, struct err *);
 int local_verify(struct driver_call *, struct record *, struct err *);
 int local_gc(struct driver_call *, struct err *);

@@ -84,11 +84,26 @@ out:
 }
 
 int
-local_check(struct driver_call *call, struct err *e)
+local_room(struct driver_call *call, int dirfd, struct err *e)
 {
 	char have[STR_HUMAN], all[STR_HUMAN];
-	struct local_file *v = NULL;
 	struct statvfs fs;
+
+	if (fstatvfs(dirfd, &fs) == -1) {
+		err_sys(e, "ask for free space");
+		return stored_failed(call, "free space", e);
+	}
+	driver_say(call, "%s: %s of %s are free", fs.f_bavail <
+	    fs.f_blocks / 20 ? "note" : "ok",
+	    str_human((uint64_t)fs.f_bavail * fs.f_frsize, have),
+	    str_human((uint64_t)fs.f_blocks * fs.f_frsize, all));
+	return 0;
+}
+
+int
+local_check(struct driver_call *call, struct err *e)
+{
+	struct local_file *v = NULL;
 	struct stat st;
 	size_t n = 0;
 	int dirfd, ret = -1;
@@ -100,17 +115,9 @@ local_check(struct driver_call *call, struct err *e)
 		driver_say(call, "note: others may enter it (mode %03o); "
 		    "chmod 700 keeps backups private",
 		    (unsigned)(st.st_mode & 0777));
-	if (local_probe(call, dirfd, e) == -1)
+	if (local_probe(call, dirfd, e) == -1 ||
+	    local_room(call, dirfd, e) == -1)
 		goto out;
-	if (fstatvfs(dirfd, &fs) == -1) {
-		err_sys(e, "ask for free space");
-		stored_failed(call, "free space", e);
-		goto out;
-	}
-	driver_say(call, "%s: %s of %s are free", fs.f_bavail <
-	    fs.f_blocks / 20 ? "note" : "ok",
-	    str_human((uint64_t)fs.f_bavail * fs.f_frsize, have),
-	    str_human((uint64_t)fs.f_blocks * fs.f_frsize, all));
 	if (local_scan(dirfd, &v, &n, e) == -1) {
 		stored_failed(call, "list", e);
 		goto out;

@@ -20,13 +20,13 @@
 #include <unistd.h>
 
 #include "base/buf.h"
-#include "base/code.h"
 #include "base/hash.h"
 #include "base/io.h"
 #include "base/rate.h"
 #include "base/str.h"
 #include "base/when.h"
 #include "driver/beside.h"
+#include "driver/stored.h"
 
 enum {
 	PUT_BUF = 256 << 10,
@@ -106,23 +106,6 @@ put_used(struct sink *s, size_t n, struct err *e)
 }
 
 static int
-complete(struct put *p, struct err *e)
-{
-	unsigned char md[SHA256_LEN];
-	char hex[SHA256_HEX];
-	struct record *rec = p->call->record;
-
-	sha256_end(p->sha, md);
-	hex_put(md, sizeof(md), hex);
-	rec->completed = when_now();
-	rec->has_stored = true;
-	rec->stored = p->done;
-	if (record_set(&rec->sum_type, "sha256", e) == -1)
-		return -1;
-	return record_set(&rec->sum_value, hex, e);
-}
-
-static int
 taken(struct put *p, struct err *e)
 {
 	struct local_file f;
@@ -185,7 +168,8 @@ put_commit(struct sink *s, struct err *e)
 	if (fsync(p->data.fd) == -1)
 		return err_sys(e, "write backup %s", p->call->backup);
 	(void)posix_fadvise(p->data.fd, 0, 0, POSIX_FADV_DONTNEED);
-	if (complete(p, e) == -1 || (lock = file_lock(p->dirfd, LOCAL_LOCK,
+	if (stored_complete(p->call->record, p->sha, p->done, e) == -1 ||
+	    (lock = file_lock(p->dirfd, LOCAL_LOCK,
 	    p->call->driver->name, LOCAL_WAIT, e)) == -1)
 		return -1;
 	ret = publish(p, name, e);
@@ -356,16 +340,11 @@ local_sweep(struct driver_call *call, int dirfd, bool dry, size_t *n,
     struct err *e)
 {
 	struct dirent *d;
-	int fd, held, ret = 0;
+	int held, ret = 0;
 	DIR *dp;
 
-	fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd == -1 || (dp = fdopendir(fd)) == NULL) {
-		err_sys(e, "read the backup folder");
-		if (fd != -1)
-			close(fd);
-		return -1;
-	}
+	if ((dp = file_list(dirfd)) == NULL)
+		return err_sys(e, "read the backup folder");
 	errno = 0;
 	while (ret == 0 && (d = readdir(dp)) != NULL) {
 		if (local_part(d->d_name) &&

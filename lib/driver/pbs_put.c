@@ -26,6 +26,7 @@
 #include "base/str.h"
 #include "base/when.h"
 #include "config/conf.h"
+#include "driver/dirs.h"
 #include "driver/pbs.h"
 #include "driver/pbs_draft.h"
 #include "driver/pbs_record.h"
@@ -39,7 +40,6 @@
 #include "pbs/target.h"
 
 enum {
-	RULES_MAX = 16 << 20,
 	LOCK_TRIES = 6,                 /* a second apart */
 	AGAIN = 3                       /* sessions of put DIR at most */
 };
@@ -300,12 +300,11 @@ blob(struct put *p, const char *name, const struct pbs_crypt *c,
     enum pbs_mode mode, const struct buf *text, struct err *e)
 {
 	struct pbs_coder *k = pbs_coder_new(c, 0, e);
-	struct sha256 *h = sha256_new(e);
 	unsigned char *out = NULL, csum[PBS_DIGEST];
 	size_t n;
 	int ret = -1;
 
-	if (k == NULL || h == NULL)
+	if (k == NULL)
 		goto out;
 	if (text->len > PBS_CHUNK_MAX) {
 		err_set(e, CALA_FAIL, "%s: too large", name);
@@ -316,16 +315,14 @@ blob(struct put *p, const char *name, const struct pbs_crypt *c,
 		goto out;
 	}
 	if (pbs_blob_make(k, text->p, text->len, out, &n, e) == -1 ||
-	    pbs_backup_blob(p->session, name, out, n, e) == -1)
+	    pbs_backup_blob(p->session, name, out, n, e) == -1 ||
+	    sha256(out, n, csum, e) == -1)
 		goto out;
-	sha256_add(h, out, n);
-	sha256_end(h, csum);
 	/* The manifest does not list itself. */
 	ret = strcmp(name, PBS_MANIFEST) == 0 ? 0 :
 	    pbs_manifest_add(&p->m, name, mode, n, csum, e);
 out:
 	free(out);
-	sha256_free(h);
 	pbs_coder_free(k);
 	return ret;
 }
@@ -429,47 +426,6 @@ commit(struct put *p, struct err *e)
 /* ---- a directory ---- */
 
 static int
-rules(struct put *p, struct err *e)
-{
-	struct driver_call *call = p->call;
-	struct record *rec = call->record;
-	size_t i;
-
-	if (call->exclude_from == NULL)
-		return 0;
-	if ((p->match = match_new(e)) == NULL)
-		return -1;
-	if (match_add_file(p->match, AT_FDCWD, call->exclude_from, RULES_MAX,
-	    call->log, e) != 0)
-		return e->code != 0 ? -1 : err_set(e, CALA_USAGE,
-		    "--exclude-from %s: there is no such file",
-		    str_q(call->exclude_from));
-	if (rec->nignored > 0)
-		return 0;
-	for (i = 0; i < match_count(p->match); i++)
-		if (record_push(&rec->ignored, &rec->nignored,
-		    match_rule(p->match, i), RECORD_IGNORED, e) == -1)
-			return -1;
-	return 0;
-}
-
-/* As cala-pack: nothing is more likely a mistake than a backup. */
-static int
-not_empty(struct put *p, struct err *e)
-{
-	struct fs_walked walked;
-
-	fs_reader_facts(p->walk, &walked);
-	if (p->call->allow_empty || p->call->tally.files > 0 ||
-	    p->call->tally.entries > 1)
-		return 0;
-	err_set(e, CALA_INCOMPLETE, walked.excluded > 0 ?
-	    "the rules exclude everything: nothing is stored" :
-	    "the source is empty: nothing is stored");
-	return err_hint(e, "--allow-empty stores it nevertheless");
-}
-
-static int
 one_session(struct put *p, struct err *e)
 {
 	struct driver_call *call = p->call;
@@ -477,17 +433,20 @@ one_session(struct put *p, struct err *e)
 	    .limit_read = call->limit_read };
 	struct writer *w;
 
-	if (begin(p, e) == -1 || rules(p, e) == -1 ||
-	    pbs_draft_plan(p->draft, p->match, e) == -1)
+	if (begin(p, e) == -1 ||
+	    dirs_rules(call, DIRS_RULES, &p->match, e) == -1)
+		return -1;
+	if (match_count(p->match) > 0)
+		how.match = p->match;
+	if (pbs_draft_plan(p->draft, how.match, e) == -1)
 		return -1;
 	w = pbs_draft_writer(p->draft);
-	how.match = p->match;
 	how.asks = w;
 	/* What is not read is described anew all the same. */
 	how.asks_whole = true;
 	p->walk = fs_reader(AT_FDCWD, call->dir, &how, call->log, e);
 	if (p->walk == NULL || pump(p->walk, w, &call->tally, e) == -1 ||
-	    not_empty(p, e) == -1)
+	    dirs_not_empty(call, p->walk, e) == -1)
 		return -1;
 	return commit(p, e);
 }

@@ -12,13 +12,11 @@
 #include <unistd.h>
 
 #include "archive/archive.h"
-#include "base/file.h"
 #include "base/io.h"
 #include "base/stop.h"
 #include "base/str.h"
+#include "driver/dirs.h"
 #include "driver/pbs_record.h"
-#include "fs/extract.h"
-#include "fs/fs.h"
 #include "pbs/blob.h"
 #include "pbs/master.h"
 #include "pxar/pxar.h"
@@ -371,40 +369,7 @@ pbsdisk_get(struct driver_call *call, struct reader **out, struct err *e)
 int
 pbsdisk_restore(struct driver_call *call, struct err *e)
 {
-	struct fs_extract how = { .jobs = call->jobs, .overwrite = true,
-	    .owners = geteuid() == 0, .xattrs = true, .sparse = true,
-	    .limit_write = call->limit_write, .go_on = true };
-	struct fs_extracted made;
-	struct reader *in = NULL;
-	struct writer *w = NULL;
-	struct stat st;
-	int dirfd, ret = -1;
-
-	if ((dirfd = file_opendir(AT_FDCWD, call->dir, e)) == -1)
-		return -1;
-	/* As if the owner of the place had made what has no owner. */
-	if (fstat(dirfd, &st) == 0) {
-		how.uid = st.st_uid;
-		how.gid = st.st_gid;
-	}
-	if (pbsdisk_get(call, &in, e) == 0 &&
-	    (w = fs_writer(dirfd, &how, call->log, e)) != NULL &&
-	    pump(in, w, &call->tally, e) == 0)
-		ret = writer_commit(w, e);
-	if (ret == 0) {
-		fs_writer_facts(w, &made);
-		if (made.lost > 0) {
-			ret = err_set(e, CALA_INTEGRITY, "%ju files are "
-			    "damaged and were left out; all others are "
-			    "restored", (uintmax_t)made.lost);
-			err_hint(e, "--no-check restores what is left of "
-			    "them, too, with zeros for what is lost");
-		}
-	}
-	writer_free(w);
-	reader_close(in);
-	close(dirfd);
-	return ret == -1 ? damaged(e) : 0;
+	return dirs_restore(call, pbsdisk_get, e) == -1 ? damaged(e) : 0;
 }
 
 /* ---- the archive itself ---- */

@@ -26,7 +26,7 @@
 #include "base/stop.h"
 #include "base/str.h"
 #include "base/when.h"
-#include "driver/snap.h"
+#include "driver/dirs.h"
 #include "entry/match.h"
 #include "exec/place.h"
 #include "exec/restic_rules.h"
@@ -409,7 +409,7 @@ finish(struct put *p, struct err *e)
 		resticd_settle(p->call, p->run);
 	if ((r = known(p, e)) != 1)
 		return r;
-	if (snap_warned(p->call, e) == -1 || find_ours(p, &f, e) == -1)
+	if (dirs_warned(p->call, e) == -1 || find_ours(p, &f, e) == -1)
 		return -1;
 	if (!f.yes)
 		return err_set(e, CALA_FAIL, "restic backup: ended well, but "
@@ -475,7 +475,7 @@ resticd_put(struct driver_call *call, struct err *e)
 		return -1;
 	sweep(call);
 	if (stop_check(e) == -1 ||
-	    snap_read_rules(call, call->record, &p.match, e) == -1 ||
+	    dirs_rules(call, DIRS_RULES, &p.match, e) == -1 ||
 	    see(&p, e) == -1 || own_patterns(&p, e) == -1 ||
 	    restic_rules_make(&p.rules, p.match, p.dirfd, p.path, e) == -1 ||
 	    resticd_tags(call->record, NULL, &p.tags, e) == -1 ||

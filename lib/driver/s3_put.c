@@ -16,12 +16,10 @@
 
 #include "archive/reader.h"
 #include "base/buf.h"
-#include "base/code.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/io.h"
-#include "base/str.h"
-#include "base/when.h"
+#include "driver/stored.h"
 
 enum { HEAD = 512, LOCK_WAIT = 3600, RACES = 5 };
 
@@ -135,23 +133,6 @@ taken(struct put *p, struct err *e)
 	return e->code == CALA_EXISTS ? -1 : 0;
 }
 
-static int
-complete(struct put *p, struct err *e)
-{
-	unsigned char md[SHA256_LEN];
-	char hex[SHA256_HEX];
-	struct record *rec = p->call->record;
-
-	sha256_end(p->sha, md);
-	hex_put(md, sizeof(md), hex);
-	rec->completed = when_now();
-	rec->has_stored = true;
-	rec->stored = p->sink.pos;
-	if (record_set(&rec->sum_type, "sha256", e) == -1)
-		return -1;
-	return record_set(&rec->sum_value, hex, e);
-}
-
 /*
  * Our record.  One that is there already belongs to a run that was killed, or
  * to a writer who is as far as we are: it is put back if he wins.
@@ -258,7 +239,8 @@ settle(struct put *p, struct err *e)
 static int
 publish(struct put *p, struct err *e)
 {
-	if (taken(p, e) == -1 || complete(p, e) == -1 ||
+	if (taken(p, e) == -1 ||
+	    stored_complete(p->call->record, p->sha, p->sink.pos, e) == -1 ||
 	    record_ours(p, e) == -1)
 		return -1;
 	if (sink_commit(p->up, e) == 0)

@@ -212,16 +212,12 @@ int snap_receive(struct driver_call *, struct sink **, struct err *);
 int snap_rollback(struct driver_call *, struct err *);
 
 /*
- * snap_put.c: --exclude-from into rules and rec->ignored; the rules into the
- * file ignored of an open folder; what a snapshot holds into rec.
+ * snap_put.c: the rules into the file ignored of an open folder; what a
+ * snapshot holds into rec.
  */
-int snap_read_rules(struct driver_call *, struct record *, struct match **,
-    struct err *);
 int snap_write_rules(int, const struct match *, struct err *);
 int snap_count(struct snap *, const struct match *, int, struct record *,
     struct err *);
-/* snap_warned(call, e): all warnings so far into call->record. */
-int snap_warned(struct driver_call *, struct err *);
 
 extern const struct driver snap_driver;
 

@@ -25,6 +25,7 @@
 #include "base/str.h"
 #include "base/when.h"
 #include "config/conf.h"
+#include "driver/dirs.h"
 #include "snap/mounts.h"
 #include "snap/source.h"
 #include "snap/stream.h"
@@ -205,15 +206,11 @@ snap_btrfs_arrive(struct snap *s, struct snap_arrival *a, struct err *e)
 static int
 contents(int dir, char *out, size_t room, size_t *n, struct err *e)
 {
-	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	const struct dirent *d;
-	DIR *dp = fd == -1 ? NULL : fdopendir(fd);
+	DIR *dp = file_list(dir);
 
-	if (dp == NULL) {
-		if (fd != -1)
-			close(fd);
+	if (dp == NULL)
 		return err_sys(e, "read what was received");
-	}
 	*n = 0;
 	while ((d = readdir(dp)) != NULL)
 		if (strcmp(d->d_name, ".") != 0 &&
@@ -276,7 +273,7 @@ snap_btrfs_arrived(struct snap *s, struct snap_arrival *a, struct err *e)
 	snprintf(text, sizeof(text), "%" PRIu64 "-%s", sv.generation, sv.uuid);
 	rec->completed = when_now();
 	if (snap_count(s, a->match, fd, rec, e) == -1 ||
-	    snap_warned(s->call, e) == -1 ||
+	    dirs_warned(s->call, e) == -1 ||
 	    record_set(&rec->sum_type, s->kind->sum_type, e) == -1 ||
 	    record_set(&rec->sum_value, text, e) == -1 ||
 	    snap_write_rules(a->dir, a->match, e) == -1 ||
@@ -373,16 +370,12 @@ drop_probe(struct snap *s, const char *probe, size_t *n, struct err *e)
 int
 snap_btrfs_sweep(struct snap *s, size_t *n, struct err *e)
 {
-	int fd = openat(s->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dp = fd == -1 ? NULL : fdopendir(fd);
+	DIR *dp = file_list(s->dirfd);
 	const struct dirent *d;
 	int dir, ret = 0;
 
-	if (dp == NULL) {
-		if (fd != -1)
-			close(fd);
+	if (dp == NULL)
 		return err_sys(e, "read %s", str_q(s->path));
-	}
 	while (ret == 0 && (d = readdir(dp)) != NULL) {
 		if (str_begins(d->d_name, SNAP_PROBE)) {
 			ret = drop_probe(s, d->d_name, n, e);

@@ -18,6 +18,7 @@
 #include "base/io.h"
 #include "base/stop.h"
 #include "base/str.h"
+#include "driver/dirs.h"
 #include "entry/match.h"
 #include "front/front.h"
 #include "snap/stream.h"
@@ -304,7 +305,7 @@ snap_receive(struct driver_call *call, struct sink **out, struct err *e)
 		return -1;
 	}
 	if (stream_in_init(&in->st, e) == -1 ||
-	    snap_read_rules(call, call->record, &in->match, e) == -1 ||
+	    dirs_rules(call, SNAP_IGNORED, &in->match, e) == -1 ||
 	    in->s.kind->sweep(&in->s, &swept, e) == -1)
 		goto fail;
 	in->a.match = in->match;

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,6 +18,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "base/when.h"
+#include "driver/dirs.h"
 #include "entry/match.h"
 #include "snap/mounts.h"
 #include "snap/view.h"
@@ -32,33 +32,6 @@ struct put {
 	bool taken;             /* the snapshot is there */
 	bool asked;             /* to lock it: by our own caller */
 };
-
-int
-snap_read_rules(struct driver_call *call, struct record *rec,
-    struct match **out, struct err *e)
-{
-	struct match *m = match_new(e);
-	const char *rule;
-	size_t i;
-	int r = 0;
-
-	if ((*out = m) == NULL)
-		return -1;
-	if (call->exclude_from == NULL)
-		return 0;
-	r = match_add_file(m, AT_FDCWD, call->exclude_from, SNAP_IGNORED,
-	    call->log, e);
-	if (r == 1)
-		return err_set(e, CALA_NOTFOUND, "%s: no such file",
-		    str_q(call->exclude_from));
-	for (i = 0; r == 0 && i < match_count(m); i++) {
-		rule = match_rule(m, i);
-		if (str_utf8(rule, strlen(rule)))
-			r = record_push(&rec->ignored, &rec->nignored, rule,
-			    RECORD_IGNORED, e);
-	}
-	return r;
-}
 
 int
 snap_write_rules(int dir, const struct match *m, struct err *e)
@@ -83,22 +56,6 @@ out:
 	afile_abort(&f);
 	buf_fini(&b);
 	return ret;
-}
-
-int
-snap_warned(struct driver_call *call, struct err *e)
-{
-	struct record *rec = call->record;
-	struct log *log = call->log;
-	size_t i;
-
-	rec->warnings_count = log_warnings(log);
-	rec->complete = rec->complete && rec->warnings_count == 0;
-	for (i = rec->nwarnings; i < log->nkept; i++)
-		if (record_push(&rec->warnings, &rec->nwarnings,
-		    log->kept[i], RECORD_WARNINGS, e) == -1)
-			return -1;
-	return 0;
 }
 
 static int
@@ -216,7 +173,7 @@ finish(struct put *p, struct err *e)
 {
 	struct snap *s = &p->s;
 
-	if (count(p, e) == -1 || snap_warned(s->call, e) == -1 ||
+	if (count(p, e) == -1 || dirs_warned(s->call, e) == -1 ||
 	    snap_lock(s, e) == -1 || merge(p, e) == -1 ||
 	    s->kind->sum(s, p->rec->uuid, p->rec, e) == -1)
 		return -1;
@@ -316,10 +273,10 @@ snap_put(struct driver_call *call, struct err *e)
 	if (snap_begin(call, true, &p.s, e) == -1)
 		return -1;
 	if (p.s.kind->volume(&p.s, &p.vol, e) == -1 ||
-	    snap_read_rules(call, p.rec, &p.match, e) == -1 ||
+	    dirs_rules(call, SNAP_IGNORED, &p.match, e) == -1 ||
 	    p.s.kind->sweep(&p.s, &swept, e) == -1 ||
 	    nested(&p, e) == -1 ||
-	    snap_warned(call, e) == -1)
+	    dirs_warned(call, e) == -1)
 		goto out;
 	if (take(&p, e) == 0)
 		ret = finish(&p, e);

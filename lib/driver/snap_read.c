@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "entry/holding.h"
 #include "entry/match.h"
 #include "fs/fs.h"
 #include "snap/view.h"
@@ -155,82 +156,30 @@ snap_restore(struct driver_call *call, struct err *e)
 	return ret;
 }
 
-/* A tree that keeps the snapshot open. */
-struct branch {
-	struct tree t;
-	struct opened o;
-	struct tree *in;
-};
-
-static int
-branch_list(struct tree *t, const char *path, tree_fn *fn, void *arg,
-    struct err *e)
-{
-	struct branch *b = (struct branch *)t;
-
-	return b->in->ops->list(b->in, path, fn, arg, e);
-}
-
-static int
-branch_stat(struct tree *t, const char *path, struct entry *en,
-    struct err *e)
-{
-	struct branch *b = (struct branch *)t;
-
-	return b->in->ops->stat(b->in, path, en, e);
-}
-
-static struct content *
-branch_open(struct tree *t, const char *path, uint64_t off, uint64_t len,
-    struct err *e)
-{
-	struct branch *b = (struct branch *)t;
-
-	return b->in->ops->open(b->in, path, off, len, e);
-}
-
-static struct reader *
-branch_reader(struct tree *t, const char *const *paths, size_t n,
-    struct err *e)
-{
-	struct branch *b = (struct branch *)t;
-
-	return b->in->ops->reader(b->in, paths, n, e);
-}
-
 static void
-branch_close(struct tree *t)
+drop(void *o)
 {
-	struct branch *b = (struct branch *)t;
-
-	if (b->in != NULL)
-		b->in->ops->close(b->in);
-	opened_close(&b->o);
-	free(b);
+	opened_close(o);
+	free(o);
 }
-
-static const struct tree_ops branch_ops = {
-	branch_list, branch_stat, branch_open, branch_reader, branch_close
-};
 
 int
 snap_tree(struct driver_call *call, struct tree **out, struct err *e)
 {
-	struct branch *b = calloc(1, sizeof(*b));
+	struct opened *o = malloc(sizeof(*o));
 	struct view_how how;
+	struct tree *in;
 
-	if (b == NULL)
+	if (o == NULL)
 		return err_oom(e);
-	if (opened_open(call, &b->o, e) == -1) {
-		free(b);
+	if (opened_open(call, o, e) == -1) {
+		free(o);
 		return -1;
 	}
-	b->t.ops = &branch_ops;
-	how_to_view(&b->o, &how);
-	if ((b->in = view_open(b->o.root.fd, &how, call->log, e)) == NULL) {
-		branch_close(&b->t);
+	how_to_view(o, &how);
+	if ((in = view_open(o->root.fd, &how, call->log, e)) == NULL) {
+		drop(o);
 		return -1;
 	}
-	*out = &b->t;
-	return 0;
+	return (*out = tree_holding(in, o, drop, e)) != NULL ? 0 : -1;
 }

@@ -25,6 +25,7 @@
 #include "base/str.h"
 #include "base/when.h"
 #include "config/conf.h"
+#include "driver/dirs.h"
 #include "snap/stream.h"
 #include "snap/zfs.h"
 
@@ -377,7 +378,7 @@ snap_zfs_arrived(struct snap *s, struct snap_arrival *a, struct err *e)
 	ret = snap_count(s, a->match, root.fd, rec, e);
 	s->kind->close(s, &root);
 	rec->completed = when_now();
-	if (ret == -1 || snap_warned(s->call, e) == -1 ||
+	if (ret == -1 || dirs_warned(s->call, e) == -1 ||
 	    s->kind->sum(s, rec->uuid, rec, e) == -1 ||
 	    snap_lock(s, e) == -1)
 		return -1;

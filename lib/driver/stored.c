@@ -74,6 +74,23 @@ checked_close(struct source *s)
 
 static const struct source_ops checked_ops = { checked_read, checked_close };
 
+int
+stored_complete(struct record *rec, struct sha256 *sha, uint64_t n,
+    struct err *e)
+{
+	unsigned char md[SHA256_LEN];
+	char hex[SHA256_HEX];
+
+	sha256_end(sha, md);
+	hex_put(md, sizeof(md), hex);
+	rec->completed = when_now();
+	rec->has_stored = true;
+	rec->stored = n;
+	if (record_set(&rec->sum_type, "sha256", e) == -1)
+		return -1;
+	return record_set(&rec->sum_value, hex, e);
+}
+
 bool
 stored_has_sum(const struct record *rec)
 {

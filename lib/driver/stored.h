@@ -19,8 +19,11 @@
 struct archive_read;
 struct ranged;
 struct rate;
+struct sha256;
 
 /*
+ * stored_complete(rec, sha, n, e): n bytes with the checksum of sha were stored,
+ *   just now.
  * stored_has_sum(rec): is there a checksum to compare with?
  * stored_source(in, rec, rate, name, e): the bytes of in, compared and not
  *   faster than rate (may be NULL).  Takes in and rate, also when it fails.
@@ -30,6 +33,7 @@ struct rate;
  * stored_prove(in, e): read all of it, for what its format can tell of damage.
  * stored_tree(rg, how, log, name, e): archive_tree.  Takes rg.
  */
+int stored_complete(struct record *, struct sha256 *, uint64_t, struct err *);
 bool stored_has_sum(const struct record *);
 struct source *stored_source(struct source *, const struct record *,
     struct rate *, const char *, struct err *);

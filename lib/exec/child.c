@@ -445,3 +445,18 @@ child_source(struct child *c, struct err *e)
 	s->c = c;
 	return &s->s;
 }
+
+const char *
+child_strip(const char *s, const char *const *noise)
+{
+	const char *const *w = noise;
+
+	while (*w != NULL)
+		if (str_begins(s, *w)) {
+			s += strlen(*w);
+			w = noise;
+		} else {
+			w++;
+		}
+	return s;
+}

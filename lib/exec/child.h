@@ -108,6 +108,12 @@ struct source *child_source(struct child *, struct err *);
 json_t *child_json(const char *, size_t);
 
 /*
+ * child_strip(s, noise): s without any of the words that it begins with, as
+ * often as it does; noise ends with NULL.
+ */
+const char *child_strip(const char *, const char *const *);
+
+/*
  * child_items(c, max, fn, ctx, e): its whole output as one JSON array; fn gets
  * each element (an object, at most max bytes of text) and borrows it; -1 from
  * it ends the program.  What stands before and behind the array (white space

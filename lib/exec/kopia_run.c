@@ -82,17 +82,9 @@ without_noise(const char *s)
 	    "unable to open repository: ",
 	    "unable to establish session for purpose=: ",
 	    "error establishing session: ", "Session(): ",
-	    "unable to initialize session: ", "rpc error: " };
-	size_t i = 0;
+	    "unable to initialize session: ", "rpc error: ", NULL };
 
-	while (i < sizeof(noise) / sizeof(*noise))
-		if (str_begins(s, noise[i])) {
-			s += strlen(noise[i]);
-			i = 0;
-		} else {
-			i++;
-		}
-	return s;
+	return child_strip(s, noise);
 }
 
 /*

@@ -292,17 +292,10 @@ struct live {
 static const char *
 strip(const char *s)
 {
-	static const char *const noise[] = { "Fatal: ", "error: ", "Error: " };
-	size_t i = 0;
+	static const char *const noise[] = { "Fatal: ", "error: ", "Error: ",
+	    NULL };
 
-	while (i < sizeof(noise) / sizeof(*noise))
-		if (str_begins(s, noise[i])) {
-			s += strlen(noise[i]);
-			i = 0;
-		} else {
-			i++;
-		}
-	return s;
+	return child_strip(s, noise);
 }
 
 static void

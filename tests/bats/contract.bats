@@ -646,6 +646,7 @@ directories() {
 	[ "$(d ls -b $U -R --json | jq -r .path | sort | tr '\n' ' ')" = \
 		"empty keep.log link server.properties world world/#x world/level.dat " ]
 	fails 2 d put -s $S --uuid $U2 --exclude-from "$PWD/rules" </dev/null
+	fails 10 d put "$PWD/t" -s $S --uuid $U2 --exclude-from "$PWD/none"
 }
 
 @test "put DIR: what can't be read is left out, named, and exit 3" {
