@@ -25,7 +25,8 @@ enum {
 	GRACE = 15,             /* seconds to take its lock away in */
 	PASSWORD_FD = 3,
 	PROBE = 60,             /* seconds for what needs no repository */
-	PAUSE_MAX = 20          /* seconds between two tries for a lock */
+	PAUSE_MAX = 20,         /* seconds between two tries for a lock */
+	TORN_TRIES = 3          /* for a cache that is being made */
 };
 
 struct restic {
@@ -308,6 +309,7 @@ means(struct live *l, const char *line)
 		l->means = code;
 	if (strstr(line, "Ignoring \"") != NULL)
 		l->run->ignored = true;
+	l->run->torn |= restic_cache_torn(line);
 	if (strstr(line, "retrying after") != NULL) {
 		if (l->trying <= 0)
 			l->trying = when_mono();
@@ -510,7 +512,7 @@ begin(struct restic *r, struct restic_run *run, bool copy, struct child **out,
 	l->r = r;
 	l->copy = *run;
 	l->run = copy ? &l->copy : run;
-	l->run->partial = l->run->ignored = false;
+	l->run->partial = l->run->ignored = l->run->torn = false;
 	if (start(l, out, e) == 0)
 		return 0;
 	free(l);
@@ -576,6 +578,7 @@ restic_do(struct restic *r, struct restic_run *run, int (*body)(void *,
     struct child *, struct err *), void *ctx, struct err *e)
 {
 	double begun = when_mono(), pause = 1;
+	unsigned torn = 0;
 	/* Newer ones wait by themselves. */
 	double until = begun + (r->version >= RESTIC_SUBFOLDER ? 0 :
 	    (double)lock_wait(r, run));
@@ -583,6 +586,15 @@ restic_do(struct restic *r, struct restic_run *run, int (*body)(void *,
 	for (;;) {
 		if (once(r, run, body, ctx, e) == 0)
 			return 0;
+		if (run->torn && e->code == CALA_FAIL &&
+		    torn++ < TORN_TRIES) {
+			/* Who is making it has time to end. */
+			if (nap(0.3, e) == -1)
+				return -1;
+			restic_cache_mend(r->how.cache, r->how.log);
+			err_clear(e);
+			continue;
+		}
 		if (e->code != CALA_LOCKED ||
 		    (run->flags & RESTIC_WAITS) == 0)
 			return -1;

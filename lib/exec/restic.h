@@ -86,6 +86,7 @@ struct restic_run {
 	bool partial_ok;        /* exit 3 is a good end */
 	bool partial;           /* it was that */
 	bool ignored;           /* it passed over a snapshot: there is none */
+	bool torn;              /* its cache is not made to its end */
 };
 
 /*
@@ -93,13 +94,21 @@ struct restic_run {
  * then, and run's results are not told.  For what takes no lock.
  * restic_do(r, run, body, ctx, e): start it and let body read it to its end; on
  * CALA_LOCKED remove stale locks once, wait and try again for as long as
- * retry_lock says.  (What is locked has printed nothing.)  body NULL: its
- * output is dropped.
+ * retry_lock says; again, too, with a cache that was torn.  (What ends so has
+ * printed nothing.)  body NULL: its output is dropped.
  */
 int restic_start(struct restic *, const struct restic_run *, struct child **,
     struct err *);
 int restic_do(struct restic *, struct restic_run *,
     int (*)(void *, struct child *, struct err *), void *, struct err *);
+
+/*
+ * restic_cache.c.  restic_cache_torn(line): does it say that its cache is not
+ * made to its end?  restic_cache_mend(path, log): then take away what is in the
+ * way in the caches below path; what makes them just now does so again.
+ */
+bool restic_cache_torn(const char *);
+void restic_cache_mend(const char *, struct log *);
 
 /*
  * restic_text.c.  restic_means(line): what a line of its messages says about the

@@ -231,6 +231,21 @@ print("\n".join(sorted(repr(n) for n in names)))' >got
 	rules '$x' 'tail\ ' '/a/b'
 }
 
+@test "a cache that restic made only half is no obstacle" {
+	local version
+	mkdir t
+	touch t/a
+	d put t -s $S --uuid $U
+	version=$(echo cache/*/version)
+	: >"$version"
+	run ! r --cache-dir cache snapshots
+	d put t -s $S --uuid $U2
+	[ -s "$version" ]
+	: >"$version"
+	[ "$(d cat -b $U2 a)" = '' ]
+	[ "$(listed)" = "$U $U2 " ]
+}
+
 @test "what cala itself leaves behind in a folder is no part of a backup" {
 	mkdir -p t/.cala-restore-$U t/.cala-old-$U t/sub/.cala-restore-x
 	touch t/.cala-restore-$U/x t/.cala-old-$U/x t/a \
