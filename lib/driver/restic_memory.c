@@ -6,7 +6,6 @@
 
 #include "driver/restic.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,21 +78,16 @@ memory_close(struct memory *m)
 static void
 memory_write(struct memory *m, const struct buf *b)
 {
-	char temp[NAME + 16];
-	int fd;
+	struct afile f = AFILE_INIT;
+	struct err own = ERR_INIT;
 
 	if (b->failed || (m->was.len == b->len && memcmp(m->was.p, b->p,
 	    b->len) == 0))
 		return;
-	snprintf(temp, sizeof(temp), ".%s.%ld", m->file, (long)getpid());
-	fd = openat(m->dirfd, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW |
-	    O_CLOEXEC, 0600);
-	if (fd == -1)
-		return;
-	if (file_write_all(fd, b->p, b->len) == -1 ||
-	    renameat(m->dirfd, temp, m->dirfd, m->file) == -1)
-		(void)unlinkat(m->dirfd, temp, 0);
-	close(fd);
+	if (afile_open(&f, m->dirfd, m->file, &own) == 0 &&
+	    file_write_all(f.fd, b->p, b->len) == 0)
+		(void)afile_commit(&f, 0600, AFILE_LAZY, &own);
+	afile_abort(&f);
 }
 
 void
