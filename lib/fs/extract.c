@@ -518,7 +518,8 @@ put(struct writer *w, const struct entry *en, struct content *c,
 		return 0;
 	}
 	if (x->log->level >= LOG_FILES)
-		log_file(x->log, "%s", str_q(en->path));
+		log_file(x->log, "%s", *en->path != '\0' ? str_q(en->path) :
+		    ".");
 	if (make(x, en, c, &own) == -1) {
 		*e = own;
 		return -1;

@@ -517,6 +517,9 @@ walk_next(struct reader *r, const struct entry **en, struct content **content,
 		w->failed = true;
 	if (got == 1)
 		*en = &w->en;
+	if (got == 1 && w->log->level >= LOG_FILES && !w->how.bare)
+		log_file(w->log, "%s", *w->en.path != '\0' ?
+		    str_q(w->en.path) : ".");
 	return got;
 }
 

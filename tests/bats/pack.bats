@@ -422,3 +422,15 @@ socket.socket(socket.AF_UNIX).bind(sys.argv[1])' src/s$n
 		-c c -s 9d8f2b6c-6a53-4a43-b6dd-0d3b8b1c9a11 --facts facts >rec
 	jq -e '.sockets == 3 and .complete' rec
 }
+
+@test "-vv names each thing when its turn comes" {
+	mkdir src/d
+	echo x >src/d/f
+	echo y >src/$'n\nl'
+	cala-pack -vv -C src -o a.tar . 2>err
+	[ "$(head -n 4 err)" = 'cala-pack: .
+cala-pack: d
+cala-pack: d/f
+cala-pack: n\nl' ]
+	! cala-pack -v -C src . 2>&1 >/dev/null | grep d/f
+}
