@@ -91,7 +91,7 @@ heap_open(struct heap *h, struct err *e)
 	/* Not every file system has nameless files. */
 	k = snprintf(name, sizeof(name), "%s/cala-index.XXXXXX", h->dir);
 	if (k < 0 || (size_t)k >= sizeof(name))
-		return err_set(e, CALA_USAGE, "the name of the folder for "
+		return err_set(e, CALA_USAGE, "the name of the directory for "
 		    "temporary files is too long");
 	if ((h->fd = mkostemp(name, O_CLOEXEC)) == -1)
 		return err_sys(e, "temporary file in %s", h->dir);

@@ -183,7 +183,7 @@ afile_open(struct afile *f, int dirfd, const char *name, struct err *e)
 	/* "." for AT_FDCWD, so that the folder can be synced afterwards. */
 	f->dirfd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (f->dirfd == -1)
-		return err_sys(e, "open the folder of %s", str_q(name));
+		return err_sys(e, "open the directory of %s", str_q(name));
 	if ((f->name = strdup(name)) == NULL ||
 	    (f->tmp = malloc(n)) == NULL) {
 		err_oom(e);
@@ -254,7 +254,7 @@ afile_commit(struct afile *f, mode_t mode, int flags, struct err *e)
 	free(f->tmp);
 	f->tmp = NULL;
 	if ((flags & AFILE_LAZY) == 0 && fsync(f->dirfd) == -1)
-		return err_sys(e, "sync the folder of %s", str_q(f->name));
+		return err_sys(e, "sync the directory of %s", str_q(f->name));
 	afile_abort(f);
 	return 0;
 }
@@ -411,7 +411,7 @@ file_mkdirs(const char *path, mode_t mode, struct err *e)
 		memcpy(part, path, i);
 		part[i] = '\0';
 		if (mkdir(part, mode) == -1 && errno != EEXIST)
-			return err_sys(e, "create folder %s", str_q(part));
+			return err_sys(e, "create directory %s", str_q(part));
 	}
 	return file_opendir(AT_FDCWD, path, e);
 }

@@ -178,7 +178,7 @@ static const struct key table[] = {
 	{ "configuration", "s3", "max-parts", KEY_COUNT, 0, 1, 10000, NULL,
 	    "10000", "parts of an upload that the provider allows" },
 	{ "configuration", "s3", "spool-directory", KEY_PATH, 0, 0, 0, NULL,
-	    NULL, "folder for parts that are too large for memory" },
+	    NULL, "directory for parts that are too large for memory" },
 	{ "configuration", "s3", "storage-class", KEY_TEXT, 0, 1, 255, NULL,
 	    NULL, "storage class of new objects" },
 	{ "configuration", "s3", "tags", KEY_TEXT, KEY_MAP, 0, 256, NULL, NULL,

@@ -73,7 +73,7 @@ lock(const struct edit *ed, struct fresh *v, size_t n, struct err *e)
 		if (v[i].lock != -1 && strcmp(v[i].dir, w->dir) == 0)
 			return 0;
 	if (fstat(ed->lockdir, &a) == -1 || fstat(w->dirfd, &b) == -1)
-		return err_sys(e, "folder");
+		return err_sys(e, "directory");
 	if (a.st_dev == b.st_dev && a.st_ino == b.st_ino)
 		return 0;
 	w->lock = file_lock(w->dirfd, WRITE_LOCK, "cala-config", EDIT_WAIT, e);

@@ -202,7 +202,7 @@ beside_orphans(struct driver_call *call, int dirfd,
 	DIR *dp;
 
 	if ((dp = file_list(dirfd)) == NULL)
-		return err_sys(e, "read the backup folder");
+		return err_sys(e, "read the backup directory");
 	errno = 0;
 	while (ret == 0 && (d = readdir(dp)) != NULL) {
 		if (orphan(dirfd, d->d_name, there, arg)) {
@@ -217,7 +217,7 @@ beside_orphans(struct driver_call *call, int dirfd,
 		errno = 0;
 	}
 	if (ret == 0 && errno != 0)
-		ret = err_sys(e, "read the backup folder");
+		ret = err_sys(e, "read the backup directory");
 	closedir(dp);
 	return ret;
 }

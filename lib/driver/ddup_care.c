@@ -29,8 +29,8 @@ ddup_check(struct driver_call *call, struct err *e)
 	int dirfd, ret = -1;
 
 	if ((dirfd = local_open(call, false, e)) == -1)
-		return stored_failed(call, "open the folder", e);
-	driver_say(call, "ok: folder %s", str_q(local_dir(call)));
+		return stored_failed(call, "open the directory", e);
+	driver_say(call, "ok: directory %s", str_q(local_dir(call)));
 	if (local_probe(call, dirfd, e) == -1 ||
 	    local_room(call, dirfd, e) == -1)
 		goto out;

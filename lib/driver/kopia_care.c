@@ -226,8 +226,8 @@ sample(struct driver_call *call, struct kopia *k, const char *id,
 	kopia_end(&r);
 	if (ret == -1)
 		return stored_failed(call, "verify", e);
-	driver_say(call, "ok: all folders, and %u %% of the files, were read "
-	    "by Kopia", call->percent);
+	driver_say(call, "ok: all directories, and %u %% of the files, were "
+	    "read by Kopia", call->percent);
 	return 0;
 }
 

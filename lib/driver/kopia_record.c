@@ -89,8 +89,8 @@ add_failures(const struct kopia_snap *s, struct record *rec, struct err *e)
 	if (ret == 0 && rec->version != NULL && s->excluded > 0 &&
 	    kopia_pin(s, KOPIA_PIN_RULES, 0) == NULL) {
 		buf_reset(&b);
-		buf_printf(&b, "%" PRIu64 " files and folders were left out by "
-		    "a policy that is not ours", s->excluded);
+		buf_printf(&b, "%" PRIu64 " files and directories were left "
+		    "out by a policy that is not ours", s->excluded);
 		ret = record_push(&rec->warnings, &rec->nwarnings, b.p,
 		    RECORD_WARNINGS, e);
 		rec->warnings_count++;

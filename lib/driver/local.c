@@ -47,11 +47,11 @@ local_open(struct driver_call *call, bool create, struct err *e)
 	int fd;
 
 	if (create && stat(dir, &st) == -1 && errno == ENOENT)
-		log_note(call->log, "making the folder %s", str_q(dir));
+		log_note(call->log, "making the directory %s", str_q(dir));
 	fd = create ? file_mkdirs(dir, 0700, e) :
 	    file_opendir(AT_FDCWD, dir, e);
 	if (fd == -1) {
-		err_ctx(e, "backup folder");
+		err_ctx(e, "backup directory");
 		if (e->code == CALA_NOTFOUND)
 			err_hint(e, "mkdir -m 700 %s, or set "
 			    "backup-directory", str_q(dir));
@@ -150,7 +150,7 @@ local_scan(int dirfd, struct local_file **out, size_t *count, struct err *e)
 	int ret = -1, got;
 
 	if ((dp = file_list(dirfd)) == NULL)
-		return err_sys(e, "read the backup folder");
+		return err_sys(e, "read the backup directory");
 	for (;;) {
 		errno = 0;
 		if ((d = readdir(dp)) == NULL)
@@ -173,7 +173,7 @@ local_scan(int dirfd, struct local_file **out, size_t *count, struct err *e)
 		v[n++] = f;
 	}
 	if (errno != 0) {
-		err_sys(e, "read the backup folder");
+		err_sys(e, "read the backup directory");
 		goto out;
 	}
 	if (n > 0)

@@ -73,7 +73,7 @@ local_probe(struct driver_call *call, int dirfd, struct err *e)
 		stored_failed(call, "delete", e);
 		goto out;
 	}
-	driver_say(call, "ok: deleted the file and synced the folder");
+	driver_say(call, "ok: deleted the file and synced the directory");
 	ret = 0;
 out:
 	if (fd != -1)
@@ -109,8 +109,8 @@ local_check(struct driver_call *call, struct err *e)
 	int dirfd, ret = -1;
 
 	if ((dirfd = local_open(call, false, e)) == -1)
-		return stored_failed(call, "open the folder", e);
-	driver_say(call, "ok: folder %s", str_q(local_dir(call)));
+		return stored_failed(call, "open the directory", e);
+	driver_say(call, "ok: directory %s", str_q(local_dir(call)));
 	if (fstat(dirfd, &st) == 0 && (st.st_mode & 07) != 0)
 		driver_say(call, "note: others may enter it (mode %03o); "
 		    "chmod 700 keeps backups private",
@@ -162,7 +162,7 @@ local_verify(struct driver_call *call, struct record *rec, struct err *e)
 	int dirfd, ret = -1;
 
 	if ((dirfd = local_open(call, false, e)) == -1)
-		return stored_failed(call, "open the folder", e);
+		return stored_failed(call, "open the directory", e);
 	if (local_find(dirfd, call->backup, &f, e) == -1) {
 		stored_failed(call, "find", e);
 		goto out;
@@ -222,7 +222,7 @@ local_gc(struct driver_call *call, struct err *e)
 		driver_say(call, "nothing to do");
 	ret = call->dry_run ? 0 : fsync(dirfd);
 	if (ret == -1)
-		err_sys(e, "sync the backup folder");
+		err_sys(e, "sync the backup directory");
 out:
 	if (lock != -1)
 		close(lock);

@@ -344,7 +344,7 @@ local_sweep(struct driver_call *call, int dirfd, bool dry, size_t *n,
 	DIR *dp;
 
 	if ((dp = file_list(dirfd)) == NULL)
-		return err_sys(e, "read the backup folder");
+		return err_sys(e, "read the backup directory");
 	errno = 0;
 	while (ret == 0 && (d = readdir(dp)) != NULL) {
 		if (local_part(d->d_name) &&
@@ -361,7 +361,7 @@ local_sweep(struct driver_call *call, int dirfd, bool dry, size_t *n,
 		errno = 0;
 	}
 	if (ret == 0 && errno != 0)
-		ret = err_sys(e, "read the backup folder");
+		ret = err_sys(e, "read the backup directory");
 	closedir(dp);
 	return ret;
 }

@@ -99,8 +99,8 @@ one(void *arg, const struct entry *en, struct err *e)
 	if (en->type != ENTRY_DIR)
 		return 0;
 	if (entry_depth(en->path) > ENTRY_DEPTH_MAX)
-		return err_set(e, CALA_INTEGRITY, "the catalog has folders too "
-		    "deep");
+		return err_set(e, CALA_INTEGRITY, "the catalog has directories "
+		    "too deep");
 	return push(o, en->path, e);
 }
 

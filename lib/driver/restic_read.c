@@ -129,8 +129,8 @@ descend(struct rtree *t, const char *abs, struct rnodes *v, struct err *e)
 	memcpy(id, t->snap.tree, sizeof(id));
 	for (;;) {
 		if (id[0] == '\0')
-			return err_set(e, CALA_NOTFOUND, "%s: no such folder "
-			    "in the snapshot", str_q(abs));
+			return err_set(e, CALA_NOTFOUND, "%s: no such "
+			    "directory in the snapshot", str_q(abs));
 		if (cat(t, "blob", id, v, e) == -1)
 			return -1;
 		while (*p == '/')
@@ -366,7 +366,7 @@ tlist(struct tree *tree, const char *path, tree_fn *fn, void *arg,
 	if (rtree_look(t, path, e) == -1)
 		return -1;
 	if (t->self.json != NULL && t->self.n.type != ENTRY_DIR)
-		return err_set(e, CALA_USAGE, "not a folder");
+		return err_set(e, CALA_USAGE, "not a directory");
 	for (i = 0; i < v->n; i++)
 		exact |= v->v[i].n.mangled || (v->v[i].n.type != ENTRY_FILE &&
 		    v->v[i].n.type != ENTRY_DIR);

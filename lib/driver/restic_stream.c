@@ -179,8 +179,8 @@ level_push(struct stream *s, struct err *e)
 	struct level *l;
 
 	if (s->nlevel == ENTRY_DEPTH_MAX)
-		return err_set(e, CALA_INTEGRITY, "folders more than %d deep",
-		    (int)ENTRY_DEPTH_MAX);
+		return err_set(e, CALA_INTEGRITY, "directories more than %d "
+		    "deep", (int)ENTRY_DEPTH_MAX);
 	if (s->level == NULL && (s->level = calloc(ENTRY_DEPTH_MAX,
 	    sizeof(*s->level))) == NULL)
 		return err_oom(e);
@@ -218,7 +218,7 @@ exact(struct stream *s, struct err *e)
 		goto differs;
 	return n;
 differs:
-	err_set(e, CALA_INTEGRITY, "restic lists a folder in two ways");
+	err_set(e, CALA_INTEGRITY, "restic lists a directory in two ways");
 	return NULL;
 }
 
@@ -244,7 +244,7 @@ from_tar(struct stream *s, struct content **c, struct err *e)
 	if (got == 0)
 		return differs(s, "the dump has no more", e);
 	if (strncmp(te->path, strip, k) != 0 || (k > 0 && te->path[k] != '/'))
-		return differs(s, "the dump is of another folder", e);
+		return differs(s, "the dump is of another directory", e);
 	rest = te->path + k + (k > 0);
 	buf_cut(&s->path, strlen(s->paths[s->at]));
 	if (s->path.len > 0)
@@ -395,7 +395,7 @@ self(struct stream *s, struct content **c, struct err *e)
 		return level_push(s, e);
 	}
 	if (s->tar != NULL)
-		return err_set(e, CALA_USAGE, "backup %s is of no folder",
+		return err_set(e, CALA_USAGE, "backup %s is of no directory",
 		    s->t->call->backup);
 	if (n->type != ENTRY_FILE) {
 		if (s->t->t.ops->stat(&s->t->t, s->path.p, &en, e) == -1)

@@ -224,7 +224,7 @@ memory_each(int dirfd, const struct s3_target *t, bool dead, memory_fn *fn,
 	int fd;
 
 	if ((dp = file_list(dirfd)) == NULL)
-		return err_sys(e, "read the folder of uploads");
+		return err_sys(e, "read the directory of uploads");
 	while ((de = readdir(dp)) != NULL) {
 		if (!is_note(de->d_name))
 			continue;

@@ -44,7 +44,7 @@ snap_begin(struct driver_call *call, bool create, struct snap *s,
 		return 0;
 	if (!create)
 		err_sys(e, "%s", str_q(s->path));
-	err_ctx(e, "backup folder");
+	err_ctx(e, "backup directory");
 	snap_end(s);
 	return -1;
 }
@@ -53,8 +53,8 @@ int
 snap_lock(struct snap *s, struct err *e)
 {
 	if (s->dirfd == -1)
-		return err_set(e, CALA_NOTFOUND, "%s: there is no such folder",
-		    str_q(s->path));
+		return err_set(e, CALA_NOTFOUND, "%s: there is no such "
+		    "directory", str_q(s->path));
 	s->lock = file_lock(s->dirfd, lock_name, s->call->driver->name,
 	    SNAP_WAIT, e);
 	return s->lock == -1 ? -1 : 0;

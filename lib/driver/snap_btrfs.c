@@ -235,7 +235,7 @@ bt_before(struct snap *s, struct snap_volume *v, int dir, struct err *e)
 	    "and a snapshot can't leave it", str_q(s->call->dir),
 	    str_q(s->path));
 	return err_hint(e, "set the configuration's backup-directory to a "
-	    "folder on it");
+	    "directory on it");
 }
 
 static int
@@ -328,7 +328,7 @@ bt_removable(struct snap *s, const char *uuid, struct err *e)
 		    str_q(s->path), uuid, name);
 		err_hint(e, "btrfs subvolume delete removes it by hand");
 	} else if (subvol_guarded(dir)) {
-		ret = err_set(e, CALA_PROTECTED, "backup %s: its folder is "
+		ret = err_set(e, CALA_PROTECTED, "backup %s: its directory is "
 		    "immutable", uuid);
 		err_hint(e, "chattr -i %s/%s", str_q(s->path), uuid);
 	}
@@ -434,7 +434,7 @@ bt_check(struct snap *s, struct err *e)
 		err_set(e, CALA_USAGE, "%s is not on Btrfs", str_q(s->path));
 		driver_say(call, "failed: %s", e->msg);
 		return err_hint(e, "set the configuration's backup-directory "
-		    "to a folder on the file system of the volumes");
+		    "to a directory on the file system of the volumes");
 	}
 	driver_say(call, "ok: it is on Btrfs");
 	if (probe(s, e) == -1) {

@@ -196,7 +196,7 @@ snap_btrfs_arrive(struct snap *s, struct snap_arrival *a, struct err *e)
 	argv[4] = confined ? path : NULL;
 	if (!confined)
 		log_step(s->call->log, "an incremental stream: btrfs receive "
-		    "is not confined to its folder");
+		    "is not confined to its directory");
 	ret = snap_child(a, argv, e);
 	free(path);
 	return ret;

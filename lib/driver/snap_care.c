@@ -50,18 +50,18 @@ snap_check(struct driver_call *call, struct err *e)
 	int ret = -1;
 
 	if (snap_begin(call, false, &s, e) == -1)
-		return failed(call, "open the folder", e);
+		return failed(call, "open the directory", e);
 	if (s.dirfd == -1) {
-		err_set(e, CALA_NOTFOUND, "%s: there is no such folder",
+		err_set(e, CALA_NOTFOUND, "%s: there is no such directory",
 		    str_q(s.path));
-		failed(call, "open the folder", e);
+		failed(call, "open the directory", e);
 		err_hint(e, "mkdir -p -m 700 %s", str_q(s.path));
 		goto out;
 	}
-	driver_say(call, "ok: folder %s", str_q(s.path));
+	driver_say(call, "ok: directory %s", str_q(s.path));
 	if (faccessat(s.dirfd, ".", W_OK | X_OK, AT_EACCESS) == -1) {
 		err_sys(e, "%s", str_q(s.path));
-		failed(call, "write into the folder", e);
+		failed(call, "write into the directory", e);
 		goto out;
 	}
 	if (s.kind->check(&s, e) == -1)
@@ -140,7 +140,7 @@ snap_verify(struct driver_call *call, struct record *rec, struct err *e)
 	int ret = -1;
 
 	if (snap_begin(call, false, &s, e) == -1)
-		return failed(call, "open the folder", e);
+		return failed(call, "open the directory", e);
 	if (s.kind->intact(&s, rec->uuid, rec, e) == -1) {
 		failed(call, "identify the snapshot", e);
 		goto out;
@@ -262,7 +262,7 @@ snap_gc(struct driver_call *call, struct err *e)
 	if (snap_begin(call, false, &s, e) == -1)
 		return -1;
 	if (s.dirfd == -1) {
-		driver_say(call, "nothing to do: there is no folder yet");
+		driver_say(call, "nothing to do: there is no directory yet");
 		ret = 0;
 		goto out;
 	}

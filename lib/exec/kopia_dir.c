@@ -12,7 +12,7 @@
 static int
 bad(const char *name, const char *why, struct err *e)
 {
-	return err_set(e, CALA_INTEGRITY, "Kopia's folder %s: %s",
+	return err_set(e, CALA_INTEGRITY, "Kopia's directory %s: %s",
 	    str_q(*name != '\0' ? name : "/"), why);
 }
 
@@ -66,7 +66,7 @@ kopia_dir(const char *text, size_t n, const char *name,
 	size_t i;
 
 	memset(out, 0, sizeof(*out));
-	if ((out->json = json_parse(text, n, "Kopia's folder", e)) == NULL)
+	if ((out->json = json_parse(text, n, "Kopia's directory", e)) == NULL)
 		return -1;
 	list = json_object_get(out->json, "entries");
 	/* An empty folder has null, or nothing. */
@@ -76,7 +76,7 @@ kopia_dir(const char *text, size_t n, const char *name,
 	}
 	if (strcmp(json_get_str(out->json, "stream") != NULL ?
 	    json_get_str(out->json, "stream") : "", "kopia:directory") != 0) {
-		bad(name, "not a folder", e);
+		bad(name, "not a directory", e);
 		goto fail;
 	}
 	out->n = json_array_size(list);

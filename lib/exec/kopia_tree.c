@@ -76,12 +76,12 @@ c_read(struct content *c, void *p, size_t n, struct err *e)
 		if (got <= 0)
 			return got;
 		return err_set(e, CALA_INTEGRITY, "a file is longer than its "
-		    "folder says");
+		    "directory says");
 	}
 	got = more(k, p, n < left ? n : (size_t)left, e);
 	if (got == 0)
 		return err_set(e, CALA_INTEGRITY, "a file is shorter than its "
-		    "folder says");
+		    "directory says");
 	return got;
 }
 
@@ -353,7 +353,7 @@ t_list(struct tree *tree, const char *path, tree_fn *fn, void *arg,
 		if ((n = find(t, path, e)) == NULL)
 			goto out;
 		if (n->en.type != ENTRY_DIR) {
-			err_set(e, CALA_NOTFOUND, "%s: no folder",
+			err_set(e, CALA_NOTFOUND, "%s: no directory",
 			    str_q(path));
 			goto out;
 		}

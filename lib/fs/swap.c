@@ -83,7 +83,7 @@ resolve(struct swap *s, const char *path, struct err *e)
 		parent = realpath(slash == copy ? "/" : copy, NULL);
 	}
 	if (parent == NULL) {
-		err_sys(e, "the folder of %s", str_q(path));
+		err_sys(e, "the directory of %s", str_q(path));
 		goto out;
 	}
 	if ((s->path = str_join(strcmp(parent, "/") == 0 ? "" : parent,

@@ -345,11 +345,11 @@ run_entries(struct swap *s, struct err *e)
 	int old, ret = 0;
 
 	if (mkdirat(s->dir, "old", 0700) == -1 && errno != EEXIST)
-		return err_sys(e, "create a folder for the old tree");
+		return err_sys(e, "create a directory for the old tree");
 	old = openat(s->dir, "old", O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
 	    O_CLOEXEC);
 	if (old == -1)
-		return err_sys(e, "open the folder of the old tree");
+		return err_sys(e, "open the directory of the old tree");
 	if (s->phase == PHASE_STAGE) {
 		if (!swap_step(s)) {
 			ret = 1;

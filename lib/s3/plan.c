@@ -93,7 +93,7 @@ fixed(struct s3_plan *p, struct err *e)
 		err_set(e, p->exact ? CALA_USAGE : CALA_NOSPACE,
 		    "parts of %s do not fit the memory of %s twice",
 		    str_human(want, a), str_human(p->memory, b));
-		return err_hint(e, "--memory %" PRIu64 "MiB, or a folder on "
+		return err_hint(e, "--memory %" PRIu64 "MiB, or a directory on "
 		    "disk for them (--spool-dir, spool-directory)",
 		    (uint64_t)(want / MIB * 2 * 8 / 7 + 16));
 	}

@@ -377,7 +377,7 @@ near_the_end(struct upload *u, struct err *e)
 		err_set(e, CALA_NOSPACE, "%s: no more than %s fit",
 		    str_q(u->key), str_human(u->plan.limit, a));
 		return err_hint(e, "larger objects need more memory "
-		    "(--memory), a folder on disk for large parts "
+		    "(--memory), a directory on disk for large parts "
 		    "(--spool-dir, spool-directory), or a larger part size");
 	}
 	if (!u->warned && u->total / 4 > u->plan.limit / 5) {

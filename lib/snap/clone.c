@@ -281,7 +281,7 @@ clone_sweep(struct log *log, int dirfd, bool dry, size_t *n, struct err *e)
 	DIR *dp;
 
 	if ((dp = file_list(dirfd)) == NULL)
-		return err_sys(e, "read the backup folder");
+		return err_sys(e, "read the backup directory");
 	errno = 0;
 	while ((d = readdir(dp)) != NULL) {
 		if (str_begins(d->d_name, PREFIX)) {
@@ -295,7 +295,7 @@ clone_sweep(struct log *log, int dirfd, bool dry, size_t *n, struct err *e)
 		errno = 0;
 	}
 	if (errno != 0)
-		ret = err_sys(e, "read the backup folder");
+		ret = err_sys(e, "read the backup directory");
 	closedir(dp);
 	return ret;
 }

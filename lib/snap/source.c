@@ -166,7 +166,7 @@ only_root(int fd, const char *path, struct err *e)
 		return 0;
 	err_set(e, CALA_USAGE, "%s is a mount point that others than root can "
 	    "write to: they could exchange a snapshot in it", str_q(path));
-	err_hint(e, "mount the folder above it instead");
+	err_hint(e, "mount the directory above it instead");
 	return 1;
 }
 

@@ -172,7 +172,7 @@ subvol_delete(int dirfd, const char *name, struct err *e)
 			err_hint(e, "there are subvolumes in it: "
 			    "btrfs subvolume list -o shows them");
 		else if (errno == EPERM)
-			err_hint(e, "run as root; chattr -i when its folder "
+			err_hint(e, "run as root; chattr -i when its directory "
 			    "is immutable");
 		return -1;
 	}

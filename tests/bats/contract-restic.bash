@@ -6,7 +6,7 @@ source "$BATS_TEST_DIRNAME/restic.bash"
 driver=cala-restic
 
 driver_setup() {
-	restic_which old
+	restic_which "${which:-old}"
 	restic_repo
 	restic_conf "$1/cala.conf"
 }
