@@ -292,6 +292,35 @@ tally(struct tarr *t, struct err *e)
 	return 0;
 }
 
+/* Mode, owner, times and extended attributes. */
+static void
+attributes(struct tarr *t, const unsigned char *h)
+{
+	struct entry *en = &t->entry;
+	int64_t mtime;
+
+	en->mode = permissions(h, en->type);
+	en->uid = owner(t, h + 108, PAX_UID, t->pax.uid, t->global.uid);
+	en->gid = owner(t, h + 116, PAX_GID, t->pax.gid, t->global.gid);
+	en->unowned = unowned(t, h);
+	if ((t->pax.have & PAX_MTIME) != 0)
+		en->mtime = t->pax.mtime;
+	else if ((t->global.have & PAX_MTIME) != 0)
+		en->mtime = t->global.mtime;
+	else if (tarr_number(h + 136, 12, &mtime) == 0)
+		en->mtime.tv_sec = mtime;
+	else
+		log_warn(t->log, "%s: its time is malformed",
+		    str_q(t->path.p));
+	en->uname = owner_name(t, &t->uname, h, 265, PAX_UNAME,
+	    t->pax.uname, t->global.uname);
+	en->gname = owner_name(t, &t->gname, h, 297, PAX_GNAME,
+	    t->pax.gname, t->global.gname);
+	xattrs(t);
+	if (t->pax.soft != NULL)
+		log_warn(t->log, "%s: %s", str_q(t->path.p), t->pax.soft);
+}
+
 /*
  * A header of an entry: 1 it is t->entry, 0 skipped (said in the log), -1.
  */
@@ -300,7 +329,7 @@ entry(struct tarr *t, const unsigned char *h, char flag, struct err *e)
 {
 	struct entry *en = &t->entry;
 	const char *why;
-	int64_t size, mtime = 0;
+	int64_t size;
 	bool slash;
 	int r = 1, body = 0;
 
@@ -365,26 +394,7 @@ entry(struct tarr *t, const unsigned char *h, char flag, struct err *e)
 		return 0;
 	if (en->type == ENTRY_CHAR || en->type == ENTRY_BLOCK)
 		device(t, h);
-	en->mode = permissions(h, en->type);
-	en->uid = owner(t, h + 108, PAX_UID, t->pax.uid, t->global.uid);
-	en->gid = owner(t, h + 116, PAX_GID, t->pax.gid, t->global.gid);
-	en->unowned = unowned(t, h);
-	if ((t->pax.have & PAX_MTIME) != 0)
-		en->mtime = t->pax.mtime;
-	else if ((t->global.have & PAX_MTIME) != 0)
-		en->mtime = t->global.mtime;
-	else if (tarr_number(h + 136, 12, &mtime) == 0)
-		en->mtime.tv_sec = mtime;
-	else
-		log_warn(t->log, "%s: its time is malformed",
-		    str_q(t->path.p));
-	en->uname = owner_name(t, &t->uname, h, 265, PAX_UNAME,
-	    t->pax.uname, t->global.uname);
-	en->gname = owner_name(t, &t->gname, h, 297, PAX_GNAME,
-	    t->pax.gname, t->global.gname);
-	xattrs(t);
-	if (t->pax.soft != NULL)
-		log_warn(t->log, "%s: %s", str_q(t->path.p), t->pax.soft);
+	attributes(t, h);
 	return 1;
 }
 
