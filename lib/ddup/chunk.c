@@ -20,7 +20,7 @@
 #include "ddup/folder.h"
 #include "ddup/loose.h"
 
-enum { FIRST = 16 << 10 };
+enum { FIRST = 16 << 10, FEW = 4096 };
 
 void
 chunk_path(const unsigned char *hash, char out[CHUNK_PATH])
@@ -333,7 +333,7 @@ ddup_claim(struct ddup *r, const unsigned char hash[DDUP_HASH], uint32_t len,
 	*ref = i;
 	if ((word & INDEX_SEEN) != 0)
 		return DDUP_HAVE;
-	if (fresh ? adopt(r, hash, len) : chunk_there(r, hash)) {
+	if (fresh ? r->strays && adopt(r, hash, len) : chunk_there(r, hash)) {
 		mark(r, i, 0, INDEX_PENDING);
 		return DDUP_HAVE;
 	}
@@ -342,6 +342,17 @@ ddup_claim(struct ddup *r, const unsigned char hash[DDUP_HASH], uint32_t len,
 		    "is stored again");
 	mark(r, i, INDEX_PENDING, 0);
 	return DDUP_WANT;
+}
+
+/*
+ * Is a file looked for that must be there, since nobody else was?  Where there
+ * are many, another sixteenth of them every hour; each comes once in sixteen
+ * runs that are an hour, a day or a week apart.
+ */
+static bool
+doubtful(const struct ddup *r, const unsigned char *hash)
+{
+	return !r->trusted || r->ix.n < FEW || hash[0] % SHARES == r->turn;
 }
 
 int
@@ -361,7 +372,7 @@ ddup_known(struct ddup *r, const unsigned char hash[DDUP_HASH], uint32_t len,
 	if (i == INDEX_NONE)
 		return DDUP_WANT;
 	*ref = i;
-	if ((word & INDEX_SEEN) == 0) {
+	if ((word & INDEX_SEEN) == 0 && doubtful(r, hash)) {
 		if (!chunk_there(r, hash))
 			return DDUP_WANT;
 		mark(r, i, INDEX_SEEN, 0);
@@ -432,41 +443,88 @@ write_chunk(int fd, unsigned char code, const void *p, size_t n)
 	    n - (size_t)(k - 1));
 }
 
-int
-ddup_store(struct ddup *r, uint32_t ref, enum ddup_code code, const void *p,
-    size_t n, struct err *e)
+/* 0, or -1 with err; the descriptor is closed in any case. */
+static int
+fill(struct ddup *r, int fd, const char *path, unsigned char code,
+    const void *p, size_t n, bool sync, struct err *e)
 {
-	unsigned char hash[DDUP_HASH], first = (unsigned char)code;
-	char path[CHUNK_PATH], tmp[CHUNK_PATH + 64];
-	int fd, dir = -1, ret = -1;
+	int ret = repo_own(r, fd, e);
 
-	ddup_ref_hash(r, ref, hash);
-	chunk_path(hash, path);
+	if (ret == 0 && (write_chunk(fd, code, p, n) == -1 ||
+	    (sync && fsync(fd) == -1))) {
+		ret = err_sys(e, "write chunk %s", path);
+		/* Its name may be another run's by now, these bytes are not. */
+		if (ftruncate(fd, 0) == -1)
+			log_step(r->log, "chunk %s stays torn", path);
+	}
+	if (close(fd) == -1 && ret == 0)
+		ret = err_sys(e, "write chunk %s", path);
+	return ret;
+}
+
+/* Where something else has the name: whole and durable before it takes it. */
+static int
+replace(struct ddup *r, const unsigned char *hash, const char *path,
+    unsigned char code, const void *p, size_t n, struct err *e)
+{
+	char tmp[CHUNK_PATH + 64];
+	int fd, dir = -1, ret;
+
 	snprintf(tmp, sizeof(tmp), "%.*s.tmp.cala.%ld.%" PRIu64, 66, path,
-	    (long)getpid(), ++r->temps);
-	if (loose_begin(r, e) == -1)
-		return -1;
+	    r->pid, ++r->temps);
 	if ((fd = folder_create(r, hash, tmp + LEAF, &dir)) == -1) {
-		err_sys(e, "create chunk %s", tmp);
+		ret = err_sys(e, "create chunk %s", tmp);
 		goto out;
 	}
-	if (write_chunk(fd, first, p, n) == -1)
-		err_sys(e, "write chunk %s", tmp);
-	else
-		ret = repo_own(r, fd, e);
-	if (close(fd) == -1 && ret == 0)
-		ret = err_sys(e, "write chunk %s", tmp);
+	ret = fill(r, fd, tmp, code, p, n, true, e);
 	if (ret == 0 && renameat(dir, tmp + LEAF, dir, path + LEAF) == -1)
 		ret = err_sys(e, "rename chunk %s", tmp);
-	if (ret == -1) {
+	if (ret == -1)
 		(void)unlinkat(dir, tmp + LEAF, 0);
-		goto out;
-	}
-	mark(r, ref, INDEX_MADE, INDEX_PENDING);
-	r->new_chunks++;
-	r->new_bytes += n + 1;
 out:
 	if (dir != -1)
 		close(dir);
 	return ret;
+}
+
+/*
+ * A chunk that no index knows is written under its own name, which is half the
+ * work: what is there torn counts for nothing (adopt() hashes it) and is
+ * replaced.  One that an index knows counts by being there.
+ */
+int
+ddup_store(struct ddup *r, uint32_t ref, enum ddup_code code, const void *p,
+    size_t n, struct err *e)
+{
+	unsigned char hash[DDUP_HASH];
+	char path[CHUNK_PATH];
+	uint32_t len;
+	bool fresh;
+	int fd = -1, ret;
+
+	pthread_mutex_lock(&r->mu);
+	memcpy(hash, index_hash(&r->ix, ref), DDUP_HASH);
+	fresh = index_get_id(&r->ix, ref) == 0;
+	len = index_word(&r->ix, ref) & INDEX_LEN;
+	pthread_mutex_unlock(&r->mu);
+	chunk_path(hash, path);
+	if (loose_begin(r, e) == -1)
+		return -1;
+	if (fresh && (fd = chunk_create(r, hash)) == -1 && errno != EEXIST)
+		return err_sys(e, "create chunk %s", path);
+	if (fd == -1 && fresh && adopt(r, hash, len)) {
+		mark(r, ref, 0, INDEX_PENDING);
+		return 0;
+	}
+	if (fd != -1)
+		ret = fill(r, fd, path, (unsigned char)code, p, n, false, e);
+	else
+		ret = replace(r, hash, path, (unsigned char)code, p, n, e);
+	/* Ours to be removed, also when it is torn. */
+	mark(r, ref, INDEX_MADE, ret == 0 ? INDEX_PENDING : 0);
+	if (ret == -1)
+		return -1;
+	r->new_chunks++;
+	r->new_bytes += n + 1;
+	return 0;
 }

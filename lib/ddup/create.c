@@ -68,6 +68,8 @@ struct create {
 	size_t zero_max;
 	uint32_t zero_ref;
 	bool zero;
+	/* chunks of unchanged files are gone: known() looks for them, too */
+	_Atomic bool wary;
 	/* for known(): a buffer for each thread that asks at once */
 	pthread_mutex_t mu;
 	struct stat_hit *hit[HITS];
@@ -421,7 +423,7 @@ put_read(struct create *c, const struct entry *en, struct content *in,
 
 /* ---- files that are as they were ---- */
 
-/* Are all chunks of hit still there?  1: yes, into refs (if not NULL). */
+/* Are all chunks of hit still there?  Then they go into refs (if not NULL). */
 static bool
 all_there(struct create *c, const struct entry *en,
     const struct stat_hit *hit, uint32_t *refs)
@@ -479,7 +481,8 @@ create_known(struct writer *w, const struct entry *en)
 	    (h = hit_take(c)) == NULL)
 		return false;
 	ret = stat_old_find(c->old, en, c->how.ignore_inode, h) &&
-	    (h->flags & STAT_PLAIN) != 0 && all_there(c, en, h, NULL);
+	    (h->flags & STAT_PLAIN) != 0 &&
+	    (!c->wary || all_there(c, en, h, NULL));
 	hit_give(c, h);
 	return ret;
 }
@@ -502,8 +505,10 @@ put_unread(struct create *c, const struct entry *en, struct err *e)
 		c->refs = v;
 		c->refs_room = h->n;
 	}
-	if (!all_there(c, en, h, c->refs))
+	if (!all_there(c, en, h, c->refs)) {
+		c->wary = true;
 		return 0;
+	}
 	c->sum.unread++;
 	c->sum.unread_bytes += en->size;
 	if (c->head == NULL)

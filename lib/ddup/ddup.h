@@ -122,16 +122,16 @@ int  ddup_ended(struct ddup *, const char *, struct err *);
  * ddup_claim(r, hash, len, &ref, e): the chunk of len plain bytes (1 to
  *   DDUP_CHUNK_MAX).  DDUP_HAVE: it is stored, or another thread is storing it.
  *   DDUP_WANT: the caller alone must store it now: it is new, or its file is
- *   missing or torn.  -1 with err.  A file that no index knows is decoded and
- *   hashed before it counts.
+ *   missing or torn.  -1 with err.
  * ddup_known(r, hash, len, &ref, e): for a file that is not read again:
- *   DDUP_HAVE when the index has the hash and its file is there, DDUP_WANT when
- *   not (then nothing is promised: read the file).  Never -1 for what is
- *   missing.
+ *   DDUP_HAVE when the index has the hash, DDUP_WANT when not, or when its file
+ *   is missing (then nothing is promised: read the file).  In an index of
+ *   thousands that is as we left it, only a sixteenth of the files is looked
+ *   for, each time another one.  Never -1 for what is missing.
  * ddup_store(r, ref, code, p, n, e): the n compressed bytes of a chunk that was
- *   claimed; written under a temporary name and renamed, not yet durable.  A
- *   chunk that was claimed and can't be stored makes the commit of every draft
- *   that uses it fail.
+ *   claimed; not yet durable.  Where a file that no index knows has its name, it
+ *   is decoded and hashed, and counts or is replaced.  A chunk that was claimed
+ *   and can't be stored makes the commit of every draft that uses it fail.
  */
 enum { DDUP_HAVE, DDUP_WANT };
 

@@ -250,8 +250,7 @@ count_ref(struct pass *p, uint32_t ref, struct err *e)
 		 * Was it taken away while we were at work?  ddup-bak removes
 		 * chunks before it says so in the index, which it may never.
 		 */
-		if ((r->visited || index_get_id(p->ix, ref) == 0) &&
-		    !chunk_there(r, index_hash(p->ix, ref)))
+		if (r->visited && !chunk_there(r, index_hash(p->ix, ref)))
 			return err_set(e, CALA_LOCKED, "another program has "
 			    "removed a chunk meanwhile");
 		if (index_get_id(p->ix, ref) == 0) {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/code.h"
+#include "fs/extract.h"
 
 enum { TRIES = 5 };
 
@@ -178,7 +179,30 @@ folder_open(const struct ddup *r, const unsigned char *hash)
 	return at == -1 ? -1 : open_dir(at, path + 3);
 }
 
-/* The same, made; past the first try all of it is looked at anew. */
+/*
+ * chunks/HH/HH, where nobody knows it: to open what is not there costs as much
+ * as to make it.
+ */
+static int
+make(const struct ddup *r, int at, const unsigned char *hash)
+{
+	char name[3];
+
+	if (folder_known(r, hash))
+		return 0;
+	hex_put(hash + 1, 1, name);
+	if (mkdirat(at, name, 0700) == 0) {
+		if (r->chown && fchownat(at, name, r->uid, r->gid,
+		    AT_SYMLINK_NOFOLLOW) == -1)
+			return -1;
+	} else if (errno != EEXIST) {
+		return -1;
+	}
+	learn(r, hash);
+	return 0;
+}
+
+/* The same, open; past the first try all of it is looked at anew. */
 static int
 folder_make(const struct ddup *r, const unsigned char *hash, bool again)
 {
@@ -189,13 +213,7 @@ folder_make(const struct ddup *r, const unsigned char *hash, bool again)
 	path[2] = path[LEAF - 1] = '\0';
 	if (!again) {
 		at = top(r, hash[0], true);
-		if (at == -1)
-			return -1;
-		/* To open what is not there costs as much as to make it. */
-		if (!folder_known(r, hash) &&
-		    mkdirat(at, path + 3, 0700) == 0 && r->chown &&
-		    fchownat(at, path + 3, r->uid, r->gid,
-		    AT_SYMLINK_NOFOLLOW) == -1)
+		if (at == -1 || make(r, at, hash) == -1)
 			return -1;
 		return level(r, at, path + 3, true);
 	}
@@ -220,7 +238,6 @@ folder_create(const struct ddup *r, const unsigned char *hash,
 				return -1;
 			continue;
 		}
-		learn(r, hash);
 		fd = openat(*dir, name, O_WRONLY | O_CREAT | O_EXCL |
 		    O_NOFOLLOW | O_CLOEXEC, 0600);
 		if (fd != -1 || errno != ENOENT)
@@ -229,4 +246,30 @@ folder_create(const struct ddup *r, const unsigned char *hash,
 		*dir = -1;
 	}
 	return -1;
+}
+
+int
+chunk_create(struct ddup *r, const unsigned char *hash)
+{
+	char path[CHUNK_PATH];
+	bool stepwise = r->stepwise;
+	int at = top(r, hash[0], true), dir, fd;
+
+	if (at == -1)
+		return -1;
+	chunk_path(hash, path);
+	if (!stepwise) {
+		if (make(r, at, hash) == -1)
+			return -1;
+		fd = fs_beneath(at, path + 3, O_WRONLY | O_CREAT | O_EXCL,
+		    &stepwise);
+		if (stepwise)
+			r->stepwise = true;
+		if (fd != -1 || errno != ENOENT)
+			return fd;
+	}
+	fd = folder_create(r, hash, path + LEAF, &dir);
+	if (dir != -1)
+		close(dir);
+	return fd;
 }

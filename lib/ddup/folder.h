@@ -10,6 +10,8 @@
 enum { LEAF = 2 + 1 + 2 + 1 };  /* of a chunk's path: where its name begins */
 
 /*
+ * chunk_create(r, hash): the chunk's own file, new, to be written: a descriptor;
+ * -1 with errno, EEXIST when there is one.
  * folder_known(r, hash): may the folder of a chunk be there?  Not, only when it
  * was not there a while ago.
  * folder_open(r, hash): it; -1 with errno.  The caller closes it.
@@ -17,6 +19,7 @@ enum { LEAF = 2 + 1 + 2 + 1 };  /* of a chunk's path: where its name begins */
  * folder where it is missing, or goes meanwhile because another run deletes: a
  * descriptor, and one of the folder, both the caller's; -1 with errno.
  */
+int  chunk_create(struct ddup *, const unsigned char *);
 bool folder_known(const struct ddup *, const unsigned char *);
 int  folder_open(const struct ddup *, const unsigned char *);
 int  folder_create(const struct ddup *, const unsigned char *, const char *,

@@ -28,7 +28,10 @@
 #include "base/when.h"
 #include "ddup/int.h"
 
-enum { SHORT = 24, CONFIG_MAX = 1 << 20 };
+enum {
+	SHORT = 24, CONFIG_MAX = 1 << 20,
+	MARK = 246813579        /* nanoseconds: who else writes changes them */
+};
 
 #define SETTLE 0.2              /* seconds */
 
@@ -97,9 +100,20 @@ foreign_get(struct foreign *f, int chunks, struct err *e)
 
 /* Whole by rename, like the other side; no fsync: what it says of us ends with
  * us, and left empty by a power cut it says nothing. */
+bool
+foreign_untouched(int chunks)
+{
+	struct stat st;
+
+	return fstatat(chunks, "index.lock", &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    st.st_mtim.tv_nsec == MARK;
+}
+
 int
 foreign_put(const struct foreign *f, int chunks, struct err *e)
 {
+	struct timespec idle[2] = { { .tv_nsec = UTIME_OMIT },
+	    { .tv_sec = when_now().tv_sec, .tv_nsec = MARK } };
 	unsigned char p[FOREIGN_SIZE];
 	char tmp[64];
 	int fd, ret = -1;
@@ -111,7 +125,8 @@ foreign_put(const struct foreign *f, int chunks, struct err *e)
 	    O_CLOEXEC, 0644);
 	if (fd == -1)
 		return err_sys(e, "write index.lock");
-	if (file_write_all(fd, p, sizeof(p)) == 0 && fchmod(fd, 0644) == 0)
+	if (file_write_all(fd, p, sizeof(p)) == 0 && fchmod(fd, 0644) == 0 &&
+	    (f->writer || futimens(fd, idle) == 0))
 		ret = 0;
 	if (close(fd) == -1)
 		ret = -1;

@@ -22,6 +22,7 @@
 enum {
 	DDUP_WAIT = 60,                 /* seconds for a foreign holder */
 	DDUP_FILE = DDUP_NAME_MAX + 24, /* ".NAME.cala-deleted" with NUL */
+	SHARES = 16,
 	CHUNK_PATH = 2 + 1 + 2 + 1 + 60 + 6 + 1         /* HH/HH/….chunk */
 };
 
@@ -52,6 +53,9 @@ struct ddup {
 	bool foreign;                   /* the index is not as we left it */
 	bool strange;                   /* that, or others' archives are not */
 	unsigned char others[16];       /* what these are, see state.c */
+	bool strays;                    /* chunk files that it does not know? */
+	bool trusted;                   /* nobody else locked since we did */
+	unsigned turn;                  /* which chunks are looked for: SHARES */
 	double settled;                 /* when_mono() at which it is ours */
 	struct timespec locked;         /* ctime of index.lock at open */
 	bool visited;                   /* somebody has locked since */
@@ -61,6 +65,8 @@ struct ddup {
 	_Atomic uint64_t new_chunks, new_bytes;
 	_Atomic uint64_t temps;         /* in names of temporary files */
 	_Atomic bool loose_said;        /* see loose.h */
+	_Atomic bool stepwise;          /* no openat2(2) */
+	long pid;
 	char loose[64];
 };
 
@@ -118,11 +124,13 @@ struct foreign {
  * than 24, counters that are missing are 0.
  * foreign_get(f, chunks, e): read it; absent or empty is idle.
  * foreign_put(f, chunks, e): write it whole.
+ * foreign_untouched(chunks): has nobody else written it since we left it idle?
  */
 int  foreign_parse(struct foreign *, const unsigned char *, size_t);
 void foreign_bytes(const struct foreign *, unsigned char [FOREIGN_SIZE]);
 int  foreign_get(struct foreign *, int, struct err *);
 int  foreign_put(const struct foreign *, int, struct err *);
+bool foreign_untouched(int);
 
 /*
  * foreign_alive(root, who, n): 1 when a process of Wings or ddup-bak may have

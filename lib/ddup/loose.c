@@ -46,7 +46,7 @@ loose_begin(struct ddup *r, struct err *e)
 		if (getrandom(&dice, sizeof(dice), 0) == -1)
 			dice = (uint64_t)(uintptr_t)r;
 		snprintf(r->loose, sizeof(r->loose), PREFIX "%ld.%016" PRIx64,
-		    (long)getpid(), dice);
+		    r->pid, dice);
 		/* It is older than what it tells of: no file system orders
 		 * them the other way round. */
 		if (touch(r, r->loose, O_EXCL) == -1)
@@ -94,16 +94,21 @@ said(const struct ddup *r, bool drop)
 }
 
 bool
+loose_others(const struct ddup *r)
+{
+	/* What another program has left, nothing tells. */
+	return r->strange || said(r, false) == 1;
+}
+
+bool
 loose_any(const struct ddup *r, time_t now)
 {
 	struct stat st;
 
-	/* What another program has left, nothing tells. */
-	if (r->strange || fstatat(r->dir, SWEPT, &st, AT_SYMLINK_NOFOLLOW) ==
-	    -1 || st.st_mtim.tv_sec > now ||
-	    now - st.st_mtim.tv_sec > (time_t)LOOSE_DAYS * 24 * 3600)
-		return true;
-	return said(r, false) == 1;
+	return loose_others(r) ||
+	    fstatat(r->dir, SWEPT, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
+	    st.st_mtim.tv_sec > now ||
+	    now - st.st_mtim.tv_sec > (time_t)LOOSE_DAYS * 24 * 3600;
 }
 
 void

@@ -26,9 +26,11 @@ int  loose_begin(struct ddup *, struct err *);
 void loose_end(struct ddup *);
 
 /*
+ * loose_others(r): has somebody else said so, or can't that be told?
  * With nobody else there: loose_any(r, now): is it worth looking?
  * loose_swept(r, all): gc has looked; all: and none is left.
  */
+bool loose_others(const struct ddup *);
 bool loose_any(const struct ddup *, time_t);
 void loose_swept(const struct ddup *, bool);
 

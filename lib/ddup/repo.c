@@ -14,6 +14,7 @@
 #include "base/code.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "base/when.h"
 #include "ddup/int.h"
 #include "ddup/care.h"
 #include "ddup/loose.h"
@@ -221,7 +222,7 @@ ddup_open(struct ddup **out, int dirfd, const struct ddup_how *how,
     struct log *log, struct err *e)
 {
 	struct ddup *r = calloc(1, sizeof(*r));
-	uint64_t dice;
+	uint64_t dice, now = (uint64_t)when_now().tv_sec;
 
 	if (r == NULL)
 		return err_oom(e);
@@ -230,6 +231,8 @@ ddup_open(struct ddup **out, int dirfd, const struct ddup_how *how,
 	/* In another container somebody has our pid, or a killed one had. */
 	if (getrandom(&dice, sizeof(dice), 0) == sizeof(dice))
 		r->temps = dice >> 16;
+	r->pid = (long)getpid();
+	r->turn = (unsigned)((now / 3600 + now / 86400) % SHARES);
 	r->root = r->dir = r->archives = r->chunks = r->lock = -1;
 	pthread_mutex_init(&r->mu, NULL);
 	index_init(&r->ix);
@@ -264,6 +267,8 @@ ddup_open(struct ddup **out, int dirfd, const struct ddup_how *how,
 	if (how->use == DDUP_ALONE && how->write &&
 	    care_recover(r, e) == -1)
 		goto fail;
+	r->strays = how->write && loose_others(r);
+	r->trusted = !r->foreign && foreign_untouched(r->chunks);
 	*out = r;
 	return 0;
 fail:

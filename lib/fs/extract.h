@@ -41,7 +41,7 @@ void fs_writer_watch(struct writer *,
  * even the last.  *walk says that the kernel has no openat2(2); it is set when
  * that shows, and may be set to go component by component from the start.
  * Returns a descriptor, or -1 with errno; ELOOP or ENOTDIR where a link is in
- * the way.
+ * the way.  With O_CREAT a new file has mode 0600.
  */
 int fs_beneath(int, const char *, int, bool *);
 

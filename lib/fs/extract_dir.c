@@ -34,7 +34,7 @@ by_component(int at, char *path, int flags)
 		if ((slash = strchr(p, '/')) != NULL)
 			*slash = '\0';
 		fd = openat(cur, p, O_NOFOLLOW | O_CLOEXEC | (slash == NULL ?
-		    flags : O_PATH | O_DIRECTORY));
+		    flags : O_PATH | O_DIRECTORY), 0600);
 		/* O_DIRECTORY hides from us that it was a link. */
 		if (fd == -1 && errno == ENOTDIR)
 			errno = fstatat(cur, p, &st, AT_SYMLINK_NOFOLLOW) == 0
@@ -56,6 +56,7 @@ piece(int at, char *path, int flags, bool *walk)
 {
 	struct open_how how = {
 		.flags = (unsigned)(flags | O_CLOEXEC),
+		.mode = (flags & O_CREAT) != 0 ? 0600 : 0,
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
 		    RESOLVE_NO_MAGICLINKS
 	};

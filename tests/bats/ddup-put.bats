@@ -220,6 +220,62 @@ ids() {
 	same 1 t
 }
 
+@test "of many chunks another share is looked for in each run, and all by --force-read" {
+	turn() {
+		local now
+		now=$(date +%s)
+		printf %x $(((now / 3600 + now / 86400) % 16))
+	}
+	mkdir t
+	seq 1 4600 | split -l 1 -a 4 - t/
+	touch -d '2020-01-01' t/*
+	old
+	put 1 t
+	[ "$(chunks store | wc -l)" -gt 4400 ]
+	while :; do
+		now=$(turn)
+		ours=$(chunks store | grep "^\./.$now/" | head -n 1)
+		others=$(chunks store | grep -v "^\./.$now/" | head -n 1)
+		(cd store/.ddup-bak/chunks && rm "$ours" "$others")
+		run -0 unread 2 t
+		[ "$(turn)" != "$now" ] || break
+		cfg=c put 3 --force-read t
+		cala-ddup delete -c c -b "$(uuid 2)"
+	done
+	[ "$output" = 4599 ]
+	[ -f "store/.ddup-bak/chunks/$ours" ]
+	[ ! -f "store/.ddup-bak/chunks/$others" ]
+	put 4 --force-read t
+	[ -f "store/.ddup-bak/chunks/$others" ]
+	same 2 t
+}
+
+@test "a chunk file that was left torn, or that is another's, is not trusted" {
+	mkdir t
+	seq 1 3000 >t/a
+	seq 5 7000 >t/b
+	seq 9 9000 >t/c
+	old
+	conf_of other other
+	cfg=other put 1 t
+	f=$(chunks other)
+	mkdir one
+	cp t/a one
+	put 1 one
+	a=$(chunks store)
+	# as a killed run leaves them
+	for x in $f; do
+		[ "$x" != "$a" ] || continue
+		mkdir -p "store/.ddup-bak/chunks/${x%/*}"
+		head -c 100 "other/.ddup-bak/chunks/$x" \
+			>"store/.ddup-bak/chunks/$x"
+	done
+	ln -s /etc/passwd t/link
+	put 2 t
+	cala-ddup verify -c c --read-data
+	same 2 t
+}
+
 @test "any number of threads makes the same chunks, with the same ids" {
 	sample t
 	mkdir t/many
