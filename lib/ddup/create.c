@@ -595,6 +595,7 @@ create_commit(struct writer *w, struct err *e)
 {
 	struct create *c = (struct create *)w;
 	struct arrange_to to = { arranged_put, arranged_leave, c };
+	unsigned char since[DDUP_SINCE];
 
 	if (mill_drain(c->mill, e) == -1 || hand_on(c, e) == -1 ||
 	    (c->arrange != NULL && arrange_all(c->arrange, &to, e) == -1) ||
@@ -602,7 +603,8 @@ create_commit(struct writer *w, struct err *e)
 	    c->how.arg, &c->sum.sum, e) == -1)
 		return -1;
 	/* Only now: it names chunks that no archive may have used. */
-	stat_new_commit(c->new);
+	ddup_since(c->r, since);
+	stat_new_commit(c->new, since);
 	log_step(c->log, "%ju files as they were, %ju new chunks",
 	    (uintmax_t)c->sum.unread, (uintmax_t)c->sum.sum.new_chunks);
 	return 0;
@@ -727,8 +729,10 @@ ddup_writer(struct ddup *r, const struct ddup_create *how, struct log *log,
 		now.tv_sec -= how->doubt;
 		c->new = stat_new_open(ddup_archives(r), how->server, now,
 		    log);
-		if (c->old != NULL && !how->force_read)
+		if (c->old != NULL && !how->force_read) {
+			ddup_trust(r, stat_old_since(c->old));
 			c->w.ops = &ops;
+		}
 	}
 	return &c->w;
 fail:

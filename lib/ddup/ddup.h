@@ -125,20 +125,27 @@ int  ddup_ended(struct ddup *, const char *, struct err *);
  *   missing or torn.  -1 with err.
  * ddup_known(r, hash, len, &ref, e): for a file that is not read again:
  *   DDUP_HAVE when the index has the hash, DDUP_WANT when not, or when its file
- *   is missing (then nothing is promised: read the file).  In an index of
- *   thousands that is as we left it, only a sixteenth of the files is looked
- *   for, each time another one.  Never -1 for what is missing.
+ *   is missing (then nothing is promised: read the file).  Never -1 for what
+ *   is missing.
+ * ddup_trust(r, since): what is asked by ddup_known() was noted when ddup_since()
+ *   told since.  When no other program has locked the repository from then on,
+ *   only a sixteenth of the files of thousands is looked for, each time another
+ *   one; without this call all are.
+ * ddup_since(r, since): to be noted, after the commit.
  * ddup_store(r, ref, code, p, n, e): the n compressed bytes of a chunk that was
  *   claimed; not yet durable.  Where a file that no index knows has its name, it
  *   is decoded and hashed, and counts or is replaced.  A chunk that was claimed
  *   and can't be stored makes the commit of every draft that uses it fail.
  */
 enum { DDUP_HAVE, DDUP_WANT };
+enum { DDUP_SINCE = 16 };
 
 int ddup_claim(struct ddup *, const unsigned char [DDUP_HASH], uint32_t,
     uint32_t *, struct err *);
 int ddup_known(struct ddup *, const unsigned char [DDUP_HASH], uint32_t,
     uint32_t *, struct err *);
+void ddup_trust(struct ddup *, const unsigned char [DDUP_SINCE]);
+void ddup_since(const struct ddup *, unsigned char [DDUP_SINCE]);
 int ddup_store(struct ddup *, uint32_t, enum ddup_code, const void *, size_t,
     struct err *);
 

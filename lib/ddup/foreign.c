@@ -109,10 +109,10 @@ foreign_untouched(int chunks)
 	    st.st_mtim.tv_nsec == MARK;
 }
 
-int
-foreign_put(const struct foreign *f, int chunks, struct err *e)
+static int
+put(const struct foreign *f, int chunks, bool mark, struct err *e)
 {
-	struct timespec idle[2] = { { .tv_nsec = UTIME_OMIT },
+	struct timespec ours[2] = { { .tv_nsec = UTIME_OMIT },
 	    { .tv_sec = when_now().tv_sec, .tv_nsec = MARK } };
 	unsigned char p[FOREIGN_SIZE];
 	char tmp[64];
@@ -126,7 +126,7 @@ foreign_put(const struct foreign *f, int chunks, struct err *e)
 	if (fd == -1)
 		return err_sys(e, "write index.lock");
 	if (file_write_all(fd, p, sizeof(p)) == 0 && fchmod(fd, 0644) == 0 &&
-	    (f->writer || futimens(fd, idle) == 0))
+	    (!mark || futimens(fd, ours) == 0))
 		ret = 0;
 	if (close(fd) == -1)
 		ret = -1;
@@ -137,6 +137,12 @@ foreign_put(const struct foreign *f, int chunks, struct err *e)
 		(void)unlinkat(chunks, tmp, 0);
 	}
 	return ret;
+}
+
+int
+foreign_put(const struct foreign *f, int chunks, struct err *e)
+{
+	return put(f, chunks, false, e);
 }
 
 /* Like wings, wings-rs, calagopus-wings, ddup-bak: the name of a program. */
@@ -483,7 +489,7 @@ foreign_give(struct ddup *r)
 	f.writer = false;
 	f.mode = FOREIGN_NONE;
 	f.pid = 0;
-	(void)foreign_put(&f, r->chunks, &ignored);
+	(void)put(&f, r->chunks, true, &ignored);
 }
 
 /*

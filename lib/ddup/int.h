@@ -54,7 +54,9 @@ struct ddup {
 	bool strange;                   /* that, or others' archives are not */
 	unsigned char others[16];       /* what these are, see state.c */
 	bool strays;                    /* chunk files that it does not know? */
-	bool trusted;                   /* nobody else locked since we did */
+	bool touched;                   /* others have locked since we did */
+	unsigned char since[16];        /* names the time in which none has */
+	bool trusted;                   /* and it began before the notes */
 	unsigned turn;                  /* which chunks are looked for: SHARES */
 	double settled;                 /* when_mono() at which it is ours */
 	struct timespec locked;         /* ctime of index.lock at open */
@@ -79,9 +81,10 @@ struct ddup {
  * repo_state_look(r): with the index loaded: is it, and are the archives of
  *   other programs, as we left them?  Sets foreign, strange and others.
  * repo_state_save(r): remember the index as it was written, and others.
+ * state_touched(r): somebody else has locked: what was noted is not trusted.
  * repo_others(r, e): others anew; repo_others_less(r, name): without that one,
  *   which is about to go.
- * state_save(dir, ix, others): of a repository that is being made.
+ * state_save(dir, ix, others, since): of a repository that is being made.
  * repo_own(r, fd, e): give a new file to whom the repository belongs.
  */
 int  repo_index(struct ddup *, struct err *);
@@ -90,9 +93,11 @@ int  repo_lock_index(struct ddup *, int, struct err *);
 void repo_unlock_index(struct ddup *, int);
 void repo_state_look(struct ddup *);
 void repo_state_save(struct ddup *);
+void state_touched(struct ddup *);
 int  repo_others(struct ddup *, struct err *);
 void repo_others_less(struct ddup *, const char *);
-void state_save(int, const struct index *, const unsigned char [16]);
+void state_save(int, const struct index *, const unsigned char [16],
+    const unsigned char [16]);
 int  repo_own(const struct ddup *, int, struct err *);
 
 /* NAME.ddup; .NAME.cala-tmp; .NAME.cala-deleted */
@@ -124,7 +129,7 @@ struct foreign {
  * than 24, counters that are missing are 0.
  * foreign_get(f, chunks, e): read it; absent or empty is idle.
  * foreign_put(f, chunks, e): write it whole.
- * foreign_untouched(chunks): has nobody else written it since we left it idle?
+ * foreign_untouched(chunks): has nobody else written it since foreign_give()?
  */
 int  foreign_parse(struct foreign *, const unsigned char *, size_t);
 void foreign_bytes(const struct foreign *, unsigned char [FOREIGN_SIZE]);

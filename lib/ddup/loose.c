@@ -96,8 +96,7 @@ said(const struct ddup *r, bool drop)
 bool
 loose_others(const struct ddup *r)
 {
-	/* What another program has left, nothing tells. */
-	return r->strange || said(r, false) == 1;
+	return said(r, false) == 1;
 }
 
 bool
@@ -105,7 +104,8 @@ loose_any(const struct ddup *r, time_t now)
 {
 	struct stat st;
 
-	return loose_others(r) ||
+	/* What another program has left, nothing tells. */
+	return r->strange || loose_others(r) ||
 	    fstatat(r->dir, SWEPT, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
 	    st.st_mtim.tv_sec > now ||
 	    now - st.st_mtim.tv_sec > (time_t)LOOSE_DAYS * 24 * 3600;

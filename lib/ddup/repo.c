@@ -246,6 +246,7 @@ ddup_open(struct ddup **out, int dirfd, const struct ddup_how *how,
 	if (folders(r, e) == -1 || no_foreigner(r, e) == -1 ||
 	    lock(r, e) == -1)
 		goto fail;
+	r->touched = !foreign_untouched(r->chunks);
 	if (how->break_lock && foreign_reset(r, e) == -1)
 		goto fail;
 	r->locked = lock_time(r);
@@ -268,7 +269,6 @@ ddup_open(struct ddup **out, int dirfd, const struct ddup_how *how,
 	    care_recover(r, e) == -1)
 		goto fail;
 	r->strays = how->write && loose_others(r);
-	r->trusted = !r->foreign && foreign_untouched(r->chunks);
 	*out = r;
 	return 0;
 fail:
@@ -309,6 +309,8 @@ repo_lock_index(struct ddup *r, int mode, struct err *e)
 	now = lock_time(r);
 	r->visited = now.tv_sec != r->locked.tv_sec ||
 	    now.tv_nsec != r->locked.tv_nsec;
+	if (!foreign_untouched(r->chunks))
+		state_touched(r);
 	/* Killed in here, somebody may have left some. */
 	afile_sweep(r->chunks, "index");
 	afile_sweep(r->dir, DDUP_STATE);
@@ -398,7 +400,7 @@ ddup_init(int dirfd, uint32_t size, uint32_t count, struct err *e)
 	if (foreign_put(&idle, chunks, e) == -1 ||
 	    index_save(&ix, chunks, e) == -1)
 		goto out;
-	state_save(dir, &ix, nothing);
+	state_save(dir, &ix, nothing, nothing);
 	loose_swept(&(const struct ddup){ .dir = dir,
 	    .chown = uid != geteuid(), .uid = uid, .gid = gid }, true);
 	if (fsync(dir) == -1 || fsync(dirfd) == -1) {

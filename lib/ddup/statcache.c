@@ -21,8 +21,9 @@
 #include "entry/entry.h"
 
 enum {
-	VERSION = 1,
-	HEAD = 64, RECORD = 56, CHUNK = DDUP_HASH + 4, TAIL = 32,
+	VERSION = 2,
+	HEAD = 64, RECORD = 56, CHUNK = DDUP_HASH + 4,
+	SUM = 16, TAIL = DDUP_SINCE + 16 + SUM, SUMMED = TAIL - SUM,
 	SERVER = 40,
 	BLOCK = 64 << 10, BLOCKS = 8,
 	NAME = 128,
@@ -58,6 +59,7 @@ struct block {
 struct stat_old {
 	int fd;
 	uint64_t seed, len;             /* len: up to the tail */
+	unsigned char since[DDUP_SINCE];
 	struct slot *slot;
 	size_t mask;
 	pthread_mutex_t mu;             /* for block */
@@ -108,9 +110,9 @@ whole(struct stat_old *o, const unsigned char *sum)
 	if (x == NULL)
 		return false;
 	XXH3_128bits_reset(x);
-	while (off < o->len + 16 && n > 0) {
-		n = file_pread_full(o->fd, p, o->len + 16 - off < BLOCK ?
-		    (size_t)(o->len + 16 - off) : BLOCK, off);
+	while (off < o->len + SUMMED && n > 0) {
+		n = file_pread_full(o->fd, p, o->len + SUMMED - off < BLOCK ?
+		    (size_t)(o->len + SUMMED - off) : BLOCK, off);
 		if (n > 0) {
 			XXH3_128bits_update(x, p, (size_t)n);
 			off += (uint64_t)n;
@@ -118,7 +120,7 @@ whole(struct stat_old *o, const unsigned char *sum)
 	}
 	XXH128_canonicalFromHash(&c, XXH3_128bits_digest(x));
 	XXH3_freeState(x);
-	return off == o->len + 16 && memcmp(&c, sum, 16) == 0;
+	return off == o->len + SUMMED && memcmp(&c, sum, SUM) == 0;
 }
 
 /* NULL, or why not. */
@@ -143,9 +145,10 @@ look(struct stat_old *o, const char *server, uint64_t *count)
 		return "not of this version";
 	if (memcmp(head + 24, name, SERVER) != 0)
 		return "another server's";
-	*count = get_le64(tail);
-	if (get_le64(tail + 8) != o->len + 8 ||
-	    *count > (o->len - HEAD) / RECORD || !whole(o, tail + 16))
+	memcpy(o->since, tail, DDUP_SINCE);
+	*count = get_le64(tail + DDUP_SINCE);
+	if (get_le64(tail + DDUP_SINCE + 8) != o->len + DDUP_SINCE + 8 ||
+	    *count > (o->len - HEAD) / RECORD || !whole(o, tail + SUMMED))
 		return "damaged";
 	o->seed = get_le64(head + 16);
 	return NULL;
@@ -214,6 +217,12 @@ fail:
 		log_step(log, "%s: %s; all files are read", name, why);
 	stat_old_free(o);
 	return NULL;
+}
+
+const unsigned char *
+stat_old_since(const struct stat_old *o)
+{
+	return o->since;
 }
 
 static bool
@@ -422,7 +431,7 @@ stat_new_add(struct stat_new *s, const struct entry *en,
 }
 
 void
-stat_new_commit(struct stat_new *s)
+stat_new_commit(struct stat_new *s, const unsigned char since[DDUP_SINCE])
 {
 	struct err e = ERR_INIT;
 	XXH128_canonical_t c;
@@ -430,13 +439,14 @@ stat_new_commit(struct stat_new *s)
 
 	if (s == NULL || s->failed)
 		return;
+	memcpy(room(s, DDUP_SINCE), since, DDUP_SINCE);
 	p = room(s, 16);
 	put_le64(p, s->count);
 	/* up to and with this field's own place */
 	put_le64(p + 8, s->len + s->fill - 8);
 	flush(s);
 	XXH128_canonicalFromHash(&c, XXH3_128bits_digest(s->sum));
-	memcpy(room(s, 16), &c, 16);
+	memcpy(room(s, SUM), &c, SUM);
 	flush(s);
 	if (s->failed)
 		return;

@@ -8,13 +8,14 @@
  *
  * archives/.SERVER.cala-stat, little-endian:
  *
- *	"CALASTAT" u32 version (1)  u32 0  u64 seed  server, 40 bytes, NUL-padded
+ *	"CALASTAT" u32 version (2)  u32 0  u64 seed  server, 40 bytes, NUL-padded
  *	a record for each file, 56 bytes:
  *		u64 key (XXH3 of the path with the seed)  u64 size
  *		i64 mtime  u32 nanoseconds  i64 ctime  u32 nanoseconds
  *		u64 inode  u32 flags  u32 n
  *		n times: hash, 32 bytes  u32 bytes
- *	u64 records  u64 bytes before this field  XXH3-128 of all before, 16 bytes
+ *	ddup_since(), 16 bytes  u64 records  u64 bytes before this field
+ *	XXH3-128 of all before, 16 bytes
  *
  * It is never trusted: a file that is not exactly this is ignored, and so is
  * every chunk that the repository does not have any more.
@@ -50,10 +51,12 @@ struct stat_hit {
 /*
  * stat_old_open(dirfd, server, log): NULL when there is none that is whole (at
  * -v: why).
+ * stat_old_since(o): ddup_since() of then.
  * stat_old_find(o, en, ignore_inode, hit): is en what it was?  Thread-safe,
  * each thread with a hit of its own.
  */
 struct stat_old *stat_old_open(int, const char *, struct log *);
+const unsigned char *stat_old_since(const struct stat_old *);
 bool stat_old_find(struct stat_old *, const struct entry *, bool,
     struct stat_hit *);
 void stat_old_free(struct stat_old *);  /* NULL is fine */
@@ -64,13 +67,13 @@ void stat_old_free(struct stat_old *);  /* NULL is fine */
  * depend on it).
  * stat_new_add(s, en, chunks, n): a file.  One that could be written to again
  * without a change of its times, because they are as good as now, is left out.
- * stat_new_commit: in place of the old one.  stat_new_free: NULL is fine.
+ * stat_new_commit(s, since): in place of the old one.  stat_new_free: NULL is fine.
  */
 struct stat_new *stat_new_open(int, const char *, struct timespec,
     struct log *);
 void stat_new_add(struct stat_new *, const struct entry *,
     const struct stat_chunk *, size_t);
-void stat_new_commit(struct stat_new *);
+void stat_new_commit(struct stat_new *, const unsigned char [DDUP_SINCE]);
 void stat_new_free(struct stat_new *);
 
 #endif

@@ -6,15 +6,18 @@
  *	cala-state 2
  *	index HEX       XXH3-128 of the index's file
  *	others HEX      of each archive that is not ours, together
+ *	since HEX       a name, drawn anew when another program has locked
  *
  * The others' archives are in it because the other program gives them their
  * names before it saves the index: killed in between, it leaves an archive whose
  * uses nobody counted, with ids that nobody knows to be given, behind an index
- * that is just as we left it.
+ * that is just as we left it.  And it removes chunks before that: what was noted
+ * of chunks under another name of the time is not trusted.
  */
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,9 +34,11 @@
 
 #define HEAD "cala-state 2\nindex "
 #define MIDDLE "\nothers "
+#define END "\nsince "
 
 enum { SUM = 16, HEX = 2 * SUM,
-	TEXT = sizeof(HEAD) - 1 + HEX + sizeof(MIDDLE) - 1 + HEX + 1 };
+	TEXT = sizeof(HEAD) - 1 + HEX + sizeof(MIDDLE) - 1 + HEX +
+	    sizeof(END) - 1 + HEX + 1 };
 
 /* In or out: it is the same, and in any order. */
 static void
@@ -82,15 +87,18 @@ repo_others_less(struct ddup *r, const char *name)
 }
 
 void
-state_save(int dir, const struct index *ix, const unsigned char others[SUM])
+state_save(int dir, const struct index *ix, const unsigned char others[SUM],
+    const unsigned char since[SUM])
 {
 	struct err ignored = ERR_INIT;
 	struct afile f = AFILE_INIT;
-	char text[TEXT + 1], a[HEX + 1], b[HEX + 1];
+	char text[TEXT + 1], a[HEX + 1], b[HEX + 1], c[HEX + 1];
 
 	hex_put(ix->file.sum, SUM, a);
 	hex_put(others, SUM, b);
-	snprintf(text, sizeof(text), HEAD "%s" MIDDLE "%s\n", a, b);
+	hex_put(since, SUM, c);
+	snprintf(text, sizeof(text), HEAD "%s" MIDDLE "%s" END "%s\n", a, b,
+	    c);
 	/* Lost or torn, it costs a recount before the next delete. */
 	if (afile_open(&f, dir, DDUP_STATE, &ignored) == 0 &&
 	    file_write_all(f.fd, text, TEXT) == 0 &&
@@ -102,7 +110,7 @@ state_save(int dir, const struct index *ix, const unsigned char others[SUM])
 void
 repo_state_save(struct ddup *r)
 {
-	state_save(r->dir, &r->ix, r->others);
+	state_save(r->dir, &r->ix, r->others, r->since);
 }
 
 /* The sum behind the text at *p, which is passed over. */
@@ -121,23 +129,63 @@ sum_of(const char **p, const char *text, unsigned char sum[SUM])
 }
 
 void
-repo_state_look(struct ddup *r)
+state_touched(struct ddup *r)
+{
+	r->touched = true;
+	if (getrandom(r->since, SUM, 0) != SUM)
+		memset(r->since, 0, SUM);
+}
+
+/* foreign and since; false when others can't be told. */
+static bool
+state_read(struct ddup *r, unsigned char others[SUM])
 {
 	struct err ignored = ERR_INIT;
-	unsigned char sum[SUM], others[SUM];
+	unsigned char sum[SUM];
+	bool ret = false;
 	const char *p;
 	struct buf b;
 
-	r->foreign = r->strange = true;
+	r->foreign = true;
 	buf_init(&b, 4096);
 	if (file_slurp(&b, r->dir, DDUP_STATE, &ignored) == 0 &&
 	    strlen(b.p) == b.len) {
 		p = b.p;
 		r->foreign = r->ix.damage[0] != '\0' ||
 		    !sum_of(&p, HEAD, sum) || !index_sum(&r->ix, sum);
-		r->strange = r->foreign || !sum_of(&p, MIDDLE, others) ||
-		    strcmp(p, "\n") != 0 || repo_others(r, &ignored) == -1 ||
-		    memcmp(r->others, others, SUM) != 0;
+		ret = !r->foreign && sum_of(&p, MIDDLE, others) &&
+		    sum_of(&p, END, r->since) && strcmp(p, "\n") == 0;
 	}
 	buf_fini(&b);
+	return ret;
+}
+
+void
+ddup_trust(struct ddup *r, const unsigned char since[SUM])
+{
+	static const unsigned char none[SUM];
+	unsigned char others[SUM];
+
+	r->trusted = state_read(r, others) && !r->touched &&
+	    memcmp(since, none, SUM) != 0 &&
+	    memcmp(since, r->since, SUM) == 0;
+}
+
+void
+ddup_since(const struct ddup *r, unsigned char since[SUM])
+{
+	memcpy(since, r->since, SUM);
+}
+
+void
+repo_state_look(struct ddup *r)
+{
+	struct err ignored = ERR_INIT;
+	unsigned char others[SUM];
+
+	r->strange = !state_read(r, others) ||
+	    repo_others(r, &ignored) == -1 ||
+	    memcmp(r->others, others, SUM) != 0;
+	if (r->strange || r->touched)
+		state_touched(r);
 }

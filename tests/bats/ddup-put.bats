@@ -248,6 +248,17 @@ ids() {
 	put 4 --force-read t
 	[ -f "store/.ddup-bak/chunks/$others" ]
 	same 2 t
+
+	# A foreign hand on the lock: who knows what it removed.
+	run -0 unread 5 t
+	[ "$output" = 4600 ]
+	(cd store/.ddup-bak/chunks && rm "$ours" "$others")
+	touch store/.ddup-bak/chunks/index.lock
+	run -0 unread 6 t
+	[ "$output" = 4598 ]
+	same 6 t
+	run -0 unread 7 t
+	[ "$output" = 4600 ]
 }
 
 @test "a chunk file that was left torn, or that is another's, is not trusted" {

@@ -66,6 +66,8 @@ file(unsigned i, struct entry *en, char path[32])
 	en->nxattrs = i % 11 == 0;
 }
 
+static const unsigned char since[DDUP_SINCE] = "0123456789abcde";
+
 static size_t
 chunks(unsigned i, struct stat_chunk *v)
 {
@@ -92,7 +94,7 @@ write_all(struct timespec now)
 		file(i, &en, path);
 		stat_new_add(s, &en, v, chunks(i, v));
 	}
-	stat_new_commit(s);
+	stat_new_commit(s, since);
 	stat_new_free(s);
 	free(v);
 }
@@ -112,6 +114,7 @@ remembers(void **state)
 	assert_null(stat_old_open(top, server, &the_log));
 	write_all(when_now());
 	assert_non_null(o = stat_old_open(top, server, &the_log));
+	assert_memory_equal(stat_old_since(o), since, sizeof(since));
 	for (i = FILES; i-- > 0;) {
 		file(i, &en, path);
 		assert_true(stat_old_find(o, &en, false, &hit));
@@ -189,7 +192,7 @@ racy(void **state)
 	file(101, &en, path);
 	en.mtime = (struct timespec){ now.tv_sec - 2, 0 };
 	stat_new_add(s, &en, NULL, 0);
-	stat_new_commit(s);
+	stat_new_commit(s, since);
 	stat_new_free(s);
 	assert_non_null(o = stat_old_open(top, server, &the_log));
 	for (i = 0; i < 2 * sizeof(v) / sizeof(*v); i++) {
