@@ -1,6 +1,6 @@
 /* base: files that are whole or absent, locks, secrets. */
 
-#include "unit.h"
+#include "scratch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,23 +28,15 @@ static int
 enter(void **state)
 {
 	(void)state;
-	if (mkdtemp(dir) == NULL || chdir(dir) == -1)
-		return -1;
-	dirfd_ = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return dirfd_ == -1 ? -1 : 0;
+	dirfd_ = scratch(dir);
+	return chdir(dir);
 }
 
 static int
 left(void **state)
 {
-	char cmd[64];
-
 	(void)state;
-	close(dirfd_);
-	if (chdir("/") == -1)
-		return -1;
-	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
-	return system(cmd);
+	return chdir("/") == -1 ? -1 : scratch_drop(dirfd_, dir);
 }
 
 static void

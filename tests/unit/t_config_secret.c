@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include "base/file.h"
 #include "config/conf.h"
 #include "config/files.h"
+#include "fs/extract.h"
 
 static char dir[64];
 static const char *names[4], *values[4];
@@ -51,15 +51,8 @@ in_dir(void **state)
 static int
 gone(void **state)
 {
-	char *argv[] = { "/bin/rm", "-rf", dir, NULL };
-	pid_t pid = fork();
-
 	(void)state;
-	if (pid == 0) {
-		execv(argv[0], argv);
-		_exit(127);
-	}
-	return waitpid(pid, NULL, 0) == pid ? 0 : -1;
+	return fs_remove(AT_FDCWD, dir);
 }
 
 /* A file in dir; its path until the next call. */

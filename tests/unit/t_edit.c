@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "config/edit.h"
+#include "fs/extract.h"
 
 static char dir[] = "/tmp/t_edit.XXXXXX";
 static struct conf_paths paths;
@@ -76,11 +77,8 @@ setup(void **state)
 static int
 teardown(void **state)
 {
-	char cmd[300];
-
 	(void)state;
-	snprintf(cmd, sizeof(cmd), "rm -r %s", dir);
-	return system(cmd);
+	return fs_remove(AT_FDCWD, dir);
 }
 
 static void

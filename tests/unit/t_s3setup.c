@@ -10,12 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "config/conf.h"
+#include "fs/extract.h"
 #include "s3/awsfile.h"
 #include "s3/creds.h"
 #include "s3/setup.h"
@@ -37,16 +37,9 @@ in_dir(void **state)
 static int
 gone(void **state)
 {
-	char *argv[] = { "/bin/rm", "-rf", dir, NULL };
-	pid_t pid = fork();
-
 	(void)state;
 	log_fini(&quiet);
-	if (pid == 0) {
-		execv(argv[0], argv);
-		_exit(127);
-	}
-	return waitpid(pid, NULL, 0) == pid ? 0 : -1;
+	return fs_remove(AT_FDCWD, dir);
 }
 
 static const char *

@@ -1,6 +1,6 @@
 /* What a backup remembers of files, and what of it the next one believes. */
 
-#include "unit.h"
+#include "scratch.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -27,9 +27,7 @@ static int
 begin(void **state)
 {
 	(void)state;
-	memcpy(dir + strlen(dir) - 6, "XXXXXX", 6);
-	assert_non_null(mkdtemp(dir));
-	assert_true((top = open(dir, O_RDONLY | O_DIRECTORY)) != -1);
+	top = scratch(dir);
 	log_init(&the_log, NULL, "t_statcache");
 	return 0;
 }
@@ -37,13 +35,9 @@ begin(void **state)
 static int
 end(void **state)
 {
-	char cmd[64];
-
 	(void)state;
-	close(top);
 	log_fini(&the_log);
-	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
-	return system(cmd);
+	return scratch_drop(top, dir);
 }
 
 /* File i: i % 5 chunks, one of them with 40,000; some with attributes. */

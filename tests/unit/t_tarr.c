@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "fs/extract.h"
 
 static char dir[] = "/tmp/t_tarr.XXXXXX";
 static struct log lg;
@@ -141,12 +143,9 @@ setup(void **state)
 static int
 teardown(void **state)
 {
-	char cmd[256];
-
 	(void)state;
 	log_fini(&lg);
-	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
-	return system(cmd) == 0 ? 0 : -1;
+	return fs_remove(AT_FDCWD, dir);
 }
 
 /* All formats of tar say the same of the same tree. */

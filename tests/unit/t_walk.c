@@ -1,6 +1,6 @@
 /* fs_reader on real directories, also ones that change under it. */
 
-#include "unit.h"
+#include "scratch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,9 +37,7 @@ static int
 begin(void **state)
 {
 	(void)state;
-	memcpy(dir + strlen(dir) - 6, "XXXXXX", 6);
-	assert_non_null(mkdtemp(dir));
-	assert_true((top = open(dir, O_RDONLY | O_DIRECTORY)) != -1);
+	top = scratch(dir);
 	log_init(&the_log, NULL, "t_walk");
 	return 0;
 }
@@ -47,13 +45,9 @@ begin(void **state)
 static int
 end(void **state)
 {
-	char cmd[64];
-
 	(void)state;
-	close(top);
 	log_fini(&the_log);
-	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
-	return system(cmd);
+	return scratch_drop(top, dir);
 }
 
 static void
