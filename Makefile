@@ -177,6 +177,9 @@ install: all
 	$(foreach x,$(examples) $(extras),$(INSTALL) -m \
 	    $(if $(findstring .conf,$x)$(filter contrib/systemd/%,$x)$(filter \
 	    contrib/cron/%,$x),644,755) $x $(DESTDIR)$(DOCDIR)/examples &&) :
+	sed 's,/usr/local/bin/cala ,$(BINDIR)/cala ,' \
+	    contrib/systemd/cala@.service \
+	    >'$(DESTDIR)$(DOCDIR)/examples/cala@.service'
 	$(INSTALL) -m 644 completions/bash/cala $(DESTDIR)$(BASHDIR)
 	$(INSTALL) -m 644 completions/zsh/_cala $(DESTDIR)$(ZSHDIR)
 	$(INSTALL) -m 644 completions/fish/cala.fish $(DESTDIR)$(FISHDIR)

@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "base/io.h"
 #include "base/rate.h"
+#include "base/str.h"
 #include "base/stop.h"
 #include "base/when.h"
 
@@ -393,6 +394,12 @@ stored_verify(struct driver_call *call, const struct record *rec,
 	    n.files, e) == -1 || stored_compare(call, rec, "bytes of files",
 	    rec->has_size, rec->size, n.size, e) == -1)
 		return -1;
+	if (!stored_has_sum(rec) && rec->sum_type != NULL &&
+	    rec->sum_value != NULL && strcmp(rec->sum_type, "sha256") == 0) {
+		err_set(e, CALA_INTEGRITY, "the record's SHA-256 is none: %s",
+		    str_q(rec->sum_value));
+		return stored_failed(call, "compare with the record", e);
+	}
 	driver_say(call, stored_has_sum(rec) ?
 	    "ok: its SHA-256 is the record's" : rec->sum_value != NULL ?
 	    "note: the record's checksum is none that cala knows; the "

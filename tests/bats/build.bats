@@ -180,6 +180,7 @@ install_to() {
 	[ -f d/usr/share/man/man5/cala.conf.5 ]
 	[ -f d/usr/share/doc/cala/README ]
 	[ -f d/usr/share/doc/cala/examples/cala.conf ]
+	grep -q '^ExecStart=/usr/bin/cala ' d/usr/share/doc/cala/examples/cala@.service
 	[ -f d/usr/share/bash-completion/completions/cala ]
 	[ -f d/usr/share/zsh/site-functions/_cala ]
 	[ -f d/usr/share/fish/vendor_completions.d/cala.fish ]

@@ -563,3 +563,12 @@ tar_formats='tar tar.gz tar.xz tar.lz tar.bz2 tar.lz4 tar.zst'
 	run ! grep -q 'B/sok:' seen
 	grep -qE '(^|>)ok: read to its end' seen
 }
+
+@test "a checksum that is none is damage of the record, not a reason to skip it" {
+	tree
+	cala-pack -f tar -C t . | d put -s $S --uuid $U >/dev/null
+	sed -i -E 's/("type":"sha256","value":")./\1/' "$store/$U.json"
+	run d verify -b $U
+	[ "$status" -eq 14 ]
+	[[ $output == *"SHA-256 is none"* ]]
+}
