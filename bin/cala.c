@@ -677,7 +677,8 @@ perform(struct call *c, const struct verb *v, struct err *e)
 	env->err_tty = isatty(STDERR_FILENO) == 1;
 	env->bindir = dir;
 	env->libexec = libexec;
-	env->runtime = front_runtime(runtime, sizeof(runtime)) == 0 ? runtime : NULL;
+	env->runtime = front_runtime(runtime, sizeof(runtime)) == 0 ?
+	    runtime : NULL;
 	env->config_file = c->front.config_file;
 	env->verbose = c->front.verbose;
 	env->quiet = c->front.quiet;

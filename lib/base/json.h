@@ -2,8 +2,8 @@
 #define CALA_BASE_JSON_H
 
 /*
- * json: writing (struct jw) is ours (compact, one document or one line, straight into a
- * struct buf); reading is jansson's, with limits.
+ * json: writing (struct jw) is ours (compact, one document or one line, straight
+ * into a struct buf); reading is jansson's, with limits.
  */
 
 #include <stdbool.h>

@@ -152,15 +152,17 @@ on_heading(void *ctx, int line, const char *kind, const char *name)
 	for (i = 0; i < n && strcmp(kinds[i], kind) != 0; i++)
 		;
 	if (i == n)
-		problem_add(b->bad, b->file, line, "[%s]: unknown section", str_q(kind));
+		problem_add(b->bad, b->file, line, "[%s]: unknown section",
+		    str_q(kind));
 	else if (i == 0 && name != NULL)
 		problem_add(b->bad, b->file, line, "[cala] has no name");
 	else if (i != 0 && name == NULL)
 		problem_add(b->bad, b->file, line,
 		    "[%s] needs a name: [%s \"NAME\"]", kind, kind);
 	else if (name != NULL && characters(name) > KEY_TITLE_MAX)
-		problem_add(b->bad, b->file, line, "[%s]: the name has %zu characters, "
-		    "at most %d", kind, characters(name), KEY_TITLE_MAX);
+		problem_add(b->bad, b->file, line, "[%s]: the name has %zu "
+		    "characters, at most %d", kind, characters(name),
+		    KEY_TITLE_MAX);
 	else if ((b->s = section_get(b, line, kind, name)) == NULL)
 		b->oom = true;
 }

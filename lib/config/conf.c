@@ -34,7 +34,8 @@ conf_section(const struct conf *c, const char *kind, const char *name)
 
 	if (name == NULL)
 		name = "";
-	for (s = c->hash[model_bucket(c->buckets, kind, name)]; s != NULL; s = s->next)
+	for (s = c->hash[model_bucket(c->buckets, kind, name)]; s != NULL;
+	    s = s->next)
 		if (strcmp(s->kind, kind) == 0 && strcmp(s->name, name) == 0)
 			return s;
 	return NULL;

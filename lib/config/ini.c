@@ -14,9 +14,9 @@
 
 /*
  * inih asks for lines.  It gets headings as "[x]" and keys as "k" (their names
- * stay with us), and values with every byte that it would take for a comment, a blank or a
- * letter of some locale written as 0x01 and two letters; long ones continue in
- * further lines, as inih's multi-line values do.
+ * stay with us), and values with every byte that it would take for a comment, a
+ * blank or a letter of some locale written as 0x01 and two letters; long ones
+ * continue in further lines, as inih's multi-line values do.
  */
 struct reader {
 	const char *p, *end;

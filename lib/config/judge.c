@@ -238,8 +238,8 @@ value(struct build *b, const struct raw *r, const struct key *k,
 		buf_reset(&out);
 		buf_str(&out, text);
 	} else if (out.len == 0 && key_norm(type, text, &out, &e) == -1) {
-		problem_add(b->bad, r->file, r->line, "%s: %s", problem_label(r->s, name),
-		    e.msg);
+		problem_add(b->bad, r->file, r->line, "%s: %s",
+		    problem_label(r->s, name), e.msg);
 		goto out;
 	}
 	add(b, r, k, form, name, out.p);
@@ -334,8 +334,8 @@ judge(struct build *b, struct raw *r)
 	    form == KEY_FROM_COMMAND) {
 		buf_str(&text, r->text);
 	} else if (ini_unquote(r->text, &text) == -1) {
-		problem_add(b->bad, r->file, r->line, "%s: a value that begins with a "
-		    "quote must end with it", problem_label(r->s, name));
+		problem_add(b->bad, r->file, r->line, "%s: a value that begins "
+		    "with a quote must end with it", problem_label(r->s, name));
 		goto out;
 	}
 	if (text.failed) {
@@ -473,11 +473,12 @@ judge_file(struct build *b, size_t i)
 	if (b->fs->loose || !S_ISREG(st->st_mode))
 		return;
 	if ((st->st_mode & 022) != 0)
-		problem_add(b->bad, i, 0, "group or others can write to it (mode %04o), "
-		    "and it can name commands; chmod go-w", st->st_mode & 07777);
+		problem_add(b->bad, i, 0, "group or others can write to it "
+		    "(mode %04o), and it can name commands; chmod go-w",
+		    st->st_mode & 07777);
 	if (st->st_uid != 0 && st->st_uid != geteuid())
-		problem_add(b->bad, i, 0, "owned by uid %u, must be ours or root's: it "
-		    "can name commands", st->st_uid);
+		problem_add(b->bad, i, 0, "owned by uid %u, must be ours or "
+		    "root's: it can name commands", st->st_uid);
 }
 
 static bool

@@ -42,7 +42,7 @@ struct put {
 	char *dir;                      /* read from, absolute */
 	char *path;                     /* stored as */
 	char *source;                   /* user@host:path */
-	char run[UUID_TEXT];            /* tells it from another of the same UUID */
+	char run[UUID_TEXT];            /* tells it from others of its UUID */
 	int lock;
 	bool marked;                    /* rules of ours are in the policy */
 	bool begun;                     /* a snapshot may be there */

@@ -143,7 +143,8 @@ int  resticd_untag(struct record *, struct resticd_snap *, const char *,
     struct err *);
 /*
  * resticd_retag(call, id, t, wait, e): give the snapshot these tags and no
- * others, waiting so many seconds at least for the repository's lock.  CALA_LOCKED when it is no longer there: somebody else has changed it.
+ * others, waiting so many seconds at least for the repository's lock.
+ * CALA_LOCKED when it is no longer there: somebody else has changed it.
  */
 int  resticd_retag(struct driver_call *, const char *,
     const struct resticd_tags *, uint64_t, struct err *);

@@ -2,9 +2,9 @@
  * s3_read: what is stored, as bytes, as entries, as a tree.
  *
  * A whole backup comes in parallel ranges of one generation of the object, and
- * its record's SHA-256 is checked at the end; without an index, before, too.  A part of one costs a few ranged
- * requests where the archive has an index (or is a zip); else the object is
- * read through.
+ * its record's SHA-256 is checked at the end; without an index, before, too.  A
+ * part of one costs a few ranged requests where the archive has an index (or is
+ * a zip); else the object is read through.
  */
 
 #include "driver/s3.h"

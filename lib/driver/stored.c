@@ -366,8 +366,8 @@ stored_prove(struct reader *in, struct err *e)
 }
 
 int
-stored_compare(struct driver_call *call, const struct record *rec, const char *what,
-    bool has, uint64_t want, uint64_t got, struct err *e)
+stored_compare(struct driver_call *call, const struct record *rec,
+    const char *what, bool has, uint64_t want, uint64_t got, struct err *e)
 {
 	if (rec->foreign || !has || want == got)
 		return 0;

@@ -27,7 +27,9 @@ child_json(const char *line, size_t n)
 	return json_loadb(line, n, JSON_ALLOW_NUL, NULL);
 }
 
-enum where { LINE_START, LINE, KEY, ITEM_OR_END, ITEM, INSIDE, COMMA_OR_END, AFTER };
+enum where {
+	LINE_START, LINE, KEY, ITEM_OR_END, ITEM, INSIDE, COMMA_OR_END, AFTER
+};
 
 struct items {
 	enum where where;

@@ -50,8 +50,8 @@ struct fs_walked {
  * directory yields that one entry (under prefix or its last component).  Files
  * are padded or cut to the announced size; unreadable, vanished and shrunk ones
  * are warnings.  Hard links: the first name in order is the file, later ones
- * ENTRY_HARDLINK.  Sockets are left out and counted; one step message says so.  bare: no file is
- * opened, next() gives no content, no xattrs, no map of holes.
+ * ENTRY_HARDLINK.  Sockets are left out and counted; one step message says so.
+ * bare: no file is opened, next() gives no content, no xattrs, no map of holes.
  */
 struct reader *fs_reader(int, const char *, const struct fs_walk *,
     struct log *, struct err *);
@@ -70,7 +70,7 @@ struct fs_extract {
 	bool overwrite;                 /* replace what is there */
 	bool owners;                    /* chown; default when root */
 	bool numeric;                   /* ids, never names */
-	uint32_t uid, gid;              /* with owners: whose an entry.unowned is */
+	uint32_t uid, gid;              /* with owners: of an entry.unowned */
 	bool xattrs, sparse;
 	uint64_t limit_write;
 	const char *const *paths;       /* only these and below; NULL: all */

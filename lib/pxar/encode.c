@@ -318,7 +318,8 @@ copy(struct sink *out, struct content *c, uint64_t n, const char *path,
 static int
 put_ref(struct enc *t, uint64_t off, uint64_t size, struct err *e)
 {
-	item_u64s(&t->items, PXAR_PAYLOAD_REF, 2, (const uint64_t[]){ off, size });
+	item_u64s(&t->items, PXAR_PAYLOAD_REF, 2, (const uint64_t[]){ off,
+	    size });
 	return flush(t, e);
 }
 

@@ -21,8 +21,8 @@ struct plink {
 struct plinks;
 
 /*
- * plinks_add(l, entry, type, pos, e): an entry of that type at pos; a path that is
- * there already is replaced.
+ * plinks_add(l, entry, type, pos, e): an entry of that type at pos; a path that
+ * is there already is replaced.
  * plinks_find: NULL when path never came.
  */
 struct plinks *plinks_new(struct err *);

@@ -337,7 +337,8 @@ same(struct upload *u, const struct part *p, time_t since)
 	struct err ignored = ERR_INIT;
 
 	return s3_send(u->s, &r, &ignored) == 0 && !c.differs &&
-	    (p->fd != -1 ? c.spooled == p->size : c.at == p->niov) && (since == 0 || r.call.modified >= since);
+	    (p->fd != -1 ? c.spooled == p->size : c.at == p->niov) &&
+	    (since == 0 || r.call.modified >= since);
 }
 
 int
