@@ -572,3 +572,15 @@ tar_formats='tar tar.gz tar.xz tar.lz tar.bz2 tar.lz4 tar.zst'
 	[ "$status" -eq 14 ]
 	[[ $output == *"SHA-256 is none"* ]]
 }
+
+@test "an archive without index is scanned, and -v says so" {
+	tree
+	cala-pack -f tar.xz -C t . | d put -s $S --uuid $U >/dev/null
+	run --separate-stderr d cat -v -b $U server.properties
+	[ "$output" = "motd=hello" ]
+	[[ $stderr == *"has no index: it is scanned from its start"* ]]
+	cala-pack -C t . | d put -s $S --uuid $U2 >/dev/null
+	run --separate-stderr d cat -v -b $U2 server.properties
+	[ "$output" = "motd=hello" ]
+	[[ $stderr != *scanned* ]]
+}
