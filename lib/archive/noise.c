@@ -59,7 +59,7 @@ noise_rules(const unsigned char *p, size_t n)
 		else
 			other++;
 	}
-	return noise > 0 && other <= noise / 15;
+	return noise > 0 && other <= noise / 7;
 }
 
 static bool

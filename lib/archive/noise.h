@@ -19,7 +19,7 @@ enum { NOISE_TELL = 256 };
 bool noise_is(const unsigned char *, size_t);
 
 /*
- * noise_rules(p, n): is at most a sixteenth of p anything but noise and zeros,
+ * noise_rules(p, n): is at most an eighth of p anything but noise and zeros,
  * by samples?
  */
 bool noise_rules(const unsigned char *, size_t);

@@ -173,7 +173,9 @@ rule(void **state)
 	assert_false(noise_rules(p, 4 * MIB));
 	k = region(p, 4 * MIB);
 	assert_true(noise_rules(p, k));
-	text(p + MIB, MIB / 2);
+	text(p + MIB, MIB / 4);
+	assert_true(noise_rules(p, k));
+	text(p + MIB, MIB);
 	assert_false(noise_rules(p, k));
 	assert_false(noise_rules(p, 0));
 	free(p);
