@@ -98,6 +98,23 @@ foreign_get(struct foreign *f, int chunks, struct err *e)
 	return ret;
 }
 
+/* Over the old one, which needs no room on a full disk. */
+static int
+put_over(int chunks, const unsigned char p[FOREIGN_SIZE])
+{
+	struct stat st;
+	int ret = -1, fd = openat(chunks, "index.lock", O_WRONLY | O_NOFOLLOW |
+	    O_NONBLOCK | O_CLOEXEC);
+
+	if (fd == -1)
+		return -1;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	    st.st_size == FOREIGN_SIZE)
+		ret = file_pwrite_all(fd, p, FOREIGN_SIZE, 0);
+	close(fd);
+	return ret;
+}
+
 /* Whole by rename, like the other side; no fsync: what it says of us ends with
  * us, and left empty by a power cut it says nothing. */
 bool
@@ -116,7 +133,7 @@ put(const struct foreign *f, int chunks, bool mark, struct err *e)
 	    { .tv_sec = when_now().tv_sec, .tv_nsec = MARK } };
 	unsigned char p[FOREIGN_SIZE];
 	char tmp[64];
-	int fd, ret = -1;
+	int fd, why, ret = -1;
 
 	foreign_bytes(f, p);
 	snprintf(tmp, sizeof(tmp), ".index.lock.cala.%ld", (long)getpid());
@@ -132,11 +149,14 @@ put(const struct foreign *f, int chunks, bool mark, struct err *e)
 		ret = -1;
 	if (ret == 0)
 		ret = renameat(chunks, tmp, chunks, "index.lock");
-	if (ret == -1) {
-		err_sys(e, "write index.lock");
-		(void)unlinkat(chunks, tmp, 0);
-	}
-	return ret;
+	if (ret == 0)
+		return 0;
+	why = errno;
+	(void)unlinkat(chunks, tmp, 0);
+	if ((why == ENOSPC || why == EDQUOT) && put_over(chunks, p) == 0)
+		return 0;
+	errno = why;
+	return err_sys(e, "write index.lock");
 }
 
 int

@@ -19,7 +19,10 @@
 #include "ddup/int.h"
 #include "ddup/loose.h"
 
-enum { UNDO = 10 };             /* seconds: somebody waits for our end */
+enum {
+	UNDO = 10,                      /* seconds: somebody waits for our end */
+	ROOM = 64 << 10                 /* for a new index, beyond the old one's */
+};
 
 /* No archive may refer to it: neither by this id nor by another one. */
 static bool
@@ -73,6 +76,26 @@ remove_dead(struct ddup *r, uint64_t *n, struct err *e)
 	return 0;
 }
 
+/* How much the dead take, if that is room for a new index. */
+static bool
+makes_room(const struct ddup *r)
+{
+	const struct index *ix = &r->ix;
+	uint64_t sum = 0, need = (uint64_t)ix->file.size + ROOM;
+	char path[CHUNK_PATH];
+	struct stat st;
+	uint32_t i;
+
+	for (i = 0; i < ix->n && sum < need; i++) {
+		if ((index_word(ix, i) & INDEX_DEAD) == 0 || !unused(ix, i))
+			continue;
+		chunk_path(index_hash(ix, i), path);
+		if (fstatat(r->chunks, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			sum += (uint64_t)st.st_blocks * 512;
+	}
+	return sum >= need;
+}
+
 static int
 save(struct ddup *r, struct err *e)
 {
@@ -80,30 +103,6 @@ save(struct ddup *r, struct err *e)
 		return -1;
 	if (!r->strange)
 		repo_state_save(r);
-	return 0;
-}
-
-int
-care_recount(struct ddup *r, struct count *c, uint64_t *changed,
-    struct err *e)
-{
-	/* First: what comes while we count is not counted. */
-	if (repo_others(r, e) == -1 || count_all(c, e) == -1)
-		return -1;
-	*changed = count_apply(c);
-	if (!count_doubt(c))
-		r->foreign = r->strange = false;
-	return 0;
-}
-
-int
-care_bury(struct ddup *r, uint64_t *n, struct err *e)
-{
-	bury(r, NULL);
-	if (loose_begin(r, e) == -1 || save(r, e) == -1 ||
-	    remove_dead(r, n, e) == -1)
-		return -1;
-	loose_end(r);
 	return 0;
 }
 
@@ -142,6 +141,85 @@ unlink_one(struct ddup *r, const char *name, struct err *e)
 {
 	if (unlinkat(r->archives, name, 0) == -1 && errno != ENOENT)
 		return err_sys(e, "remove %s", str_q(name));
+	return 0;
+}
+
+/*
+ * The index without the dead.  On a full disk there is no room for it, and who
+ * deletes wants to have some.  Notes on unchanged files go first: without them
+ * the next backup reads all.  If that is not enough, the dead: until the index
+ * is saved it names chunks that have no file, which a put stores again; *gone
+ * tells that there is no way back.
+ */
+static int
+save_dead(struct ddup *r, bool *gone, struct err *e)
+{
+	const struct index *ix = &r->ix;
+	struct err ignored = ERR_INIT;
+	uint32_t i;
+
+	if (save(r, e) == 0)
+		return 0;
+	if (e->code != CALA_NOSPACE)
+		return -1;
+	log_note(r->log, "the disk is full: the notes on unchanged files make "
+	    "room, and the next backup reads all files");
+	(void)leftovers(r, ".cala-stat", unlink_one, &ignored);
+	/* Some file systems give it only then. */
+	(void)syncfs(r->archives);
+	err_clear(e);
+	if (save(r, e) == 0)
+		return 0;
+	if (e->code != CALA_NOSPACE || !makes_room(r))
+		return -1;
+	err_clear(e);
+	log_step(r->log, "still full: chunks are removed first");
+	*gone = true;
+	for (i = 0; i < ix->n; i++)
+		if ((index_word(ix, i) & INDEX_DEAD) != 0 && unused(ix, i) &&
+		    chunk_remove(r, index_hash(ix, i), e) == -1)
+			return -1;
+	(void)syncfs(r->chunks);
+	if (save(r, e) == 0)
+		return 0;
+	return err_hint(e, "the next rm or gc finishes it");
+}
+
+/* What it would tell gc is not worth a delete, where there is no room for it. */
+static int
+tell_loose(struct ddup *r, struct err *e)
+{
+	if (loose_begin(r, e) == 0)
+		return 0;
+	if (e->code != CALA_NOSPACE)
+		return -1;
+	err_clear(e);
+	return 0;
+}
+
+int
+care_recount(struct ddup *r, struct count *c, uint64_t *changed,
+    struct err *e)
+{
+	/* First: what comes while we count is not counted. */
+	if (repo_others(r, e) == -1 || count_all(c, e) == -1)
+		return -1;
+	*changed = count_apply(c);
+	if (!count_doubt(c))
+		r->foreign = r->strange = false;
+	return 0;
+}
+
+int
+care_bury(struct ddup *r, uint64_t *n, struct err *e)
+{
+	bool gone = false;
+
+	bury(r, NULL);
+	if (tell_loose(r, e) == -1 || save_dead(r, &gone, e) == -1 ||
+	    remove_dead(r, n, e) == -1)
+		return -1;
+	loose_end(r);
 	return 0;
 }
 
@@ -219,7 +297,7 @@ remove_locked(struct ddup *r, const char *name, struct err *e)
 	struct index_file ix_was = r->ix.file;
 	struct archive a;
 	uint64_t n = 0;
-	bool known = false;
+	bool known = false, gone = false;
 	int ret = -1;
 
 	name_archive(file, name);
@@ -244,7 +322,7 @@ remove_locked(struct ddup *r, const char *name, struct err *e)
 	if (!known)
 		log_note(r->log, "%s; what it used stays until gc can tell",
 		    why.msg);
-	if (loose_begin(r, e) == -1)
+	if (tell_loose(r, e) == -1)
 		goto out;
 	repo_others_less(r, name);
 	if (renameat(r->archives, file, r->archives, deleted) == -1 ||
@@ -257,13 +335,13 @@ remove_locked(struct ddup *r, const char *name, struct err *e)
 		subtract(r, &c);
 		bury(r, &c);
 	}
-	if (save(r, e) == -1) {
+	if (save_dead(r, &gone, e) == -1) {
 		/*
 		 * A backup again, unless the new index is there although its
 		 * durability is in doubt: it does not count this one any more,
 		 * and the next run finishes what was begun.
 		 */
-		if (index_same(&ix_was, r->chunks, "index"))
+		if (!gone && index_same(&ix_was, r->chunks, "index"))
 			(void)renameat(r->archives, deleted, r->archives,
 			    file);
 		goto out;

@@ -163,3 +163,67 @@ back() {
 	d verify --read-data
 	healthy
 }
+
+teardown() {
+	[ -z "${mounted:-}" ] || umount "$mounted"
+}
+
+@test "a full disk: what can be deleted makes the room that deleting takes" {
+	[ "$(id -u)" = 0 ] || skip "needs root for a small file system"
+	repo
+	mount -t tmpfs -o size=20m none "$B" || skip "can't mount a tmpfs"
+	mounted=$B
+	small t
+	for n in {1..2000}; do
+		echo "$n and some more" >"t/$n"
+	done
+	put t $U
+	put t $U2
+	head -c 1000000 /dev/urandom >t/new
+	put t $U3
+	# No chunk is only this one's: the notes of unchanged files must do.
+	head -c 40000000 /dev/zero >"$B/filler" 2>/dev/null || true
+	run --separate-stderr d rm -b $U
+	[ "$status" -eq 0 ]
+	[[ $stderr == *"the disk is full"* ]]
+	# These are gone; now the chunks are.
+	head -c 40000000 /dev/zero >"$B/filler2" 2>/dev/null || true
+	run --separate-stderr d rm -v -b $U3
+	[ "$status" -eq 0 ]
+	[[ $stderr == *"chunks are removed first"* ]]
+	d verify --read-data
+	rm "$B"/filler*
+	rm t/new
+	whole t $U2
+	healthy
+	put t $U3
+	d verify -b $U3 --read-data
+}
+
+@test "a full disk: a delete that is killed without its index is finished" {
+	[ "$(id -u)" = 0 ] || skip "needs root for a small file system"
+	need strace
+	repo
+	mount -t tmpfs -o size=20m none "$B" || skip "can't mount a tmpfs"
+	mounted=$B
+	small t
+	put t $U
+	head -c 1000000 /dev/urandom >t/new
+	put t $U2
+	rm "$R"/archives/.*.cala-stat
+	head -c 40000000 /dev/zero >"$B/filler" 2>/dev/null || true
+	# Killed when all chunks are gone and the index is about to be written.
+	run strace -f -o calls -e trace=syncfs -e inject=syncfs:signal=KILL:when=2 \
+	    cala-ddup rm -c c -b $U2
+	rm "$B/filler"
+	[ ! -e "$R/archives/$U2.ddup" ]
+	ls "$R/archives/.$U2.cala-deleted"
+	d verify -b $U --read-data
+	# A put before that stores what it needs again.
+	put t $U3
+	whole t $U3
+	d gc
+	d verify --read-data
+	whole t $U3
+	healthy
+}
