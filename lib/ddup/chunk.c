@@ -334,6 +334,7 @@ ddup_claim(struct ddup *r, const unsigned char hash[DDUP_HASH], uint32_t len,
 	if ((word & INDEX_SEEN) != 0)
 		return DDUP_HAVE;
 	if (fresh ? r->strays && adopt(r, hash, len) : chunk_there(r, hash)) {
+		r->fresh = r->fresh || fresh;
 		mark(r, i, 0, INDEX_PENDING);
 		return DDUP_HAVE;
 	}
@@ -510,6 +511,7 @@ ddup_store(struct ddup *r, uint32_t ref, enum ddup_code code, const void *p,
 	chunk_path(hash, path);
 	if (loose_begin(r, e) == -1)
 		return -1;
+	r->fresh = true;
 	if (fresh && (fd = chunk_create(r, hash)) == -1 && errno != EEXIST)
 		return err_sys(e, "create chunk %s", path);
 	if (fd == -1 && fresh && adopt(r, hash, len)) {

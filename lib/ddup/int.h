@@ -67,6 +67,7 @@ struct ddup {
 	_Atomic uint64_t new_chunks, new_bytes;
 	_Atomic uint64_t temps;         /* in names of temporary files */
 	_Atomic bool loose_said;        /* see loose.h */
+	_Atomic bool fresh;             /* chunks were stored, or found loose */
 	_Atomic bool stepwise;          /* no openat2(2) */
 	long pid;
 	char loose[64];
