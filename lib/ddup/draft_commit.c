@@ -625,7 +625,7 @@ publish(struct ddup_draft *d, const char *name,
 	}
 	if (fsync(r->archives) == -1) {
 		/* What may be gone after a power cut was never promised. */
-		err_sys(e, "sync the folder of archives");
+		err_sys(e, "sync the directory of archives");
 		(void)renameat(r->archives, file, r->archives, tmp);
 		goto out;
 	}

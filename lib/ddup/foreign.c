@@ -115,8 +115,6 @@ put_over(int chunks, const unsigned char p[FOREIGN_SIZE])
 	return ret;
 }
 
-/* Whole by rename, like the other side; no fsync: what it says of us ends with
- * us, and left empty by a power cut it says nothing. */
 bool
 foreign_untouched(int chunks)
 {
@@ -126,6 +124,11 @@ foreign_untouched(int chunks)
 	    st.st_mtim.tv_nsec == MARK;
 }
 
+/*
+ * Whole by rename, like the other side; no fsync: what it says of us ends with
+ * us, and left empty by a power cut it says nothing.  mark: with the time that
+ * foreign_untouched() knows.
+ */
 static int
 put(const struct foreign *f, int chunks, bool mark, struct err *e)
 {

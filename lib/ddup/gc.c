@@ -103,7 +103,7 @@ sweep_chunks(struct gc *g, struct err *e)
 	if (dp == NULL) {
 		if (fd != -1)
 			close(fd);
-		return err_sys(e, "read the folder of chunks");
+		return err_sys(e, "read the directory of chunks");
 	}
 	while ((d = readdir(dp)) != NULL) {
 		bool atomic = str_begins(d->d_name, ".atomicwrite");
@@ -151,7 +151,7 @@ sweep_archives(struct gc *g, struct err *e)
 	if (dp == NULL) {
 		if (fd != -1)
 			close(fd);
-		return err_sys(e, "read the folder of archives");
+		return err_sys(e, "read the directory of archives");
 	}
 	while ((d = readdir(dp)) != NULL) {
 		if (fstatat(fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) == -1)

@@ -120,7 +120,7 @@ leftovers(struct ddup *r, const char *suffix,
 	if (dp == NULL) {
 		if (fd != -1)
 			close(fd);
-		return err_sys(e, "read the folder of archives");
+		return err_sys(e, "read the directory of archives");
 	}
 	while (ret == 0 && (errno = 0, d = readdir(dp)) != NULL) {
 		/* A directory is not of us, whatever it is called. */
@@ -131,7 +131,7 @@ leftovers(struct ddup *r, const char *suffix,
 		errno = 0;
 	}
 	if (ret == 0 && errno != 0)
-		ret = err_sys(e, "read the folder of archives");
+		ret = err_sys(e, "read the directory of archives");
 	closedir(dp);
 	return ret;
 }
@@ -250,7 +250,7 @@ finish_deletion(struct ddup *r, struct err *e)
 		goto out;
 	ret = leftovers(r, ".cala-deleted", unlink_one, e);
 	if (ret == 0 && fsync(r->archives) == -1)
-		ret = err_sys(e, "sync the folder of archives");
+		ret = err_sys(e, "sync the directory of archives");
 out:
 	count_fini(&c);
 	repo_unlock_index(r, lock);

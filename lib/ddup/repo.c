@@ -240,7 +240,7 @@ ddup_open(struct ddup **out, int dirfd, const struct ddup_how *how,
 		goto fail;
 	r->root = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (r->root == -1) {
-		err_sys(e, "open the repository's folder");
+		err_sys(e, "open the repository's directory");
 		goto fail;
 	}
 	if (folders(r, e) == -1 || no_foreigner(r, e) == -1 ||

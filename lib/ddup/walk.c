@@ -70,7 +70,7 @@ names_open(struct names *l, int at, const char *name, struct err *e)
 		return 0;
 	if (errno == ENOTDIR || errno == ELOOP)
 		return err_set(e, CALA_INTEGRITY, "%s is in the place of a "
-		    "folder", str_q(name));
+		    "directory", str_q(name));
 	return err_sys(e, "read %s", str_q(name));
 }
 
@@ -258,7 +258,7 @@ care_archives(struct ddup *r, int (*fn)(void *, const char *, struct err *),
 		n++;
 	}
 	if (errno != 0) {
-		err_sys(e, "read the folder of archives");
+		err_sys(e, "read the directory of archives");
 		goto out;
 	}
 	if (n > 0)

@@ -125,19 +125,24 @@ cut(void **state)
 {
 	struct archive_facts f;
 	struct buf b;
-	size_t i, n, step;
+	size_t i, n, step, less;
 
 	(void)state;
 	buf_init(&b, 64 << 20);
 	for (i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
 		make(&b, &kinds[i], 300, 300, 0);
 		step = b.len / 60 + 1;
+		less = 0;
 		for (n = 0; n < b.len; n += n + step < b.len ||
 		    n == b.len - 1 ? step : b.len - 1 - n) {
 			prove(&f, b.p, n, 4096, false);
 			/* less its trailer, it still has its inner mark */
 			if (f.proof == PROOF_INNER && kinds[i].trailer &&
 			    n == b.len - 56)
+				continue;
+			/* so it has less its index: in one place */
+			if (f.proof == PROOF_INNER && kinds[i].index &&
+			    ++less == 1)
 				continue;
 			/* zeros behind the end of a tar are padding */
 			if (f.proof == PROOF_FOREIGN &&
