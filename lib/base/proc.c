@@ -74,10 +74,26 @@ give_up(int fd, enum stage stage)
 	_exit(CALA_NOCMD);
 }
 
+/*
+ * The first number above all that the child is given.  No higher: there may be
+ * few descriptors (RLIMIT_NOFILE).
+ */
+static int
+above(const struct proc_spec *s)
+{
+	int n = 3;
+	size_t k;
+
+	for (k = 0; k < s->nfds; k++)
+		if (s->fds[k].theirs >= n)
+			n = s->fds[k].theirs + 1;
+	return n;
+}
+
 static void
 descriptors(const struct proc_spec *s, int *high, int tell)
 {
-	int i, fd, null = -1;
+	int i, fd, null = -1, from = above(s);
 	size_t k;
 
 	/*
@@ -86,16 +102,17 @@ descriptors(const struct proc_spec *s, int *high, int tell)
 	 */
 	for (i = 0; i < 3; i++) {
 		if ((fd = s->fd[i]) == PROC_NULL) {
-			if (null == -1)
-				null = open("/dev/null", O_RDWR | O_CLOEXEC);
+			if (null == -1 && (null = open("/dev/null",
+			    O_RDWR | O_CLOEXEC)) == -1)
+				give_up(tell, STAGE_SETUP);
 			fd = null;
 		}
-		high[i] = fcntl(fd, F_DUPFD_CLOEXEC, 100);
+		high[i] = fcntl(fd, F_DUPFD_CLOEXEC, from);
 		if (high[i] == -1)
 			give_up(tell, STAGE_SETUP);
 	}
 	for (k = 0; k < s->nfds; k++) {
-		high[3 + k] = fcntl(s->fds[k].ours, F_DUPFD_CLOEXEC, 100);
+		high[3 + k] = fcntl(s->fds[k].ours, F_DUPFD_CLOEXEC, from);
 		if (high[3 + k] == -1)
 			give_up(tell, STAGE_SETUP);
 	}
@@ -116,7 +133,7 @@ child(const struct proc_spec *s, const char *path, const char **env,
 	int sig, moved;
 
 	/* Out of reach of the descriptors the child is given. */
-	if ((moved = fcntl(tell, F_DUPFD_CLOEXEC, 100)) == -1)
+	if ((moved = fcntl(tell, F_DUPFD_CLOEXEC, above(s))) == -1)
 		give_up(tell, STAGE_SETUP);
 	tell = moved;
 	if (s->group && setpgid(0, 0) == -1)

@@ -108,7 +108,7 @@ int snap_zfs_clean(struct snap *, const char *, struct err *);
  * volume:  open what is to be backed up; CALA_USAGE where it is no subvolume or
  *          dataset of its own, and how it becomes one.
  * nested:  warn about what lies inside it, not mounted, and a snapshot does not
- *          hold; NULL: there is no such thing.
+ *          hold, unless the rules leave it out; NULL: there is no such thing.
  * each:    fn for every stored backup.
  * stored:  1: U is one; 0; -1.
  * facts:   what the store knows of a backup without record.
@@ -133,7 +133,8 @@ int snap_zfs_clean(struct snap *, const char *, struct err *);
 struct snap_kind {
 	const char *disk, *sum_type;
 	int (*volume)(struct snap *, struct snap_volume *, struct err *);
-	int (*nested)(struct snap *, struct snap_volume *, struct err *);
+	int (*nested)(struct snap *, struct snap_volume *,
+	    const struct match *, struct err *);
 	int (*each)(struct snap *, int (*)(void *, const char *, struct err *),
 	    void *, struct err *);
 	int (*stored)(struct snap *, const char *, struct err *);
@@ -213,11 +214,12 @@ int snap_rollback(struct driver_call *, struct err *);
 
 /*
  * snap_put.c: the rules into the file ignored of an open folder; what a
- * snapshot holds into rec.
+ * snapshot holds into rec; is a directory, or one above it, left out?
  */
 int snap_write_rules(int, const struct match *, struct err *);
 int snap_count(struct snap *, const struct match *, int, struct record *,
     struct err *);
+bool snap_left_out(const struct match *, const char *);
 
 extern const struct driver snap_driver;
 

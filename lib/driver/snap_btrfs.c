@@ -43,21 +43,30 @@ bt_volume(struct snap *s, struct snap_volume *v, struct err *e)
 	    "subvolume create V && cp -a --reflink=auto V.old/. V/");
 }
 
+struct inside {
+	struct log *log;
+	const struct match *match;
+};
+
 static int
 inside(void *arg, const char *path, struct err *e)
 {
-	struct snap *s = arg;
+	const struct inside *in = arg;
 
 	(void)e;
-	log_warn(s->call->log, "%s: a subvolume of its own: what it holds is "
-	    "not in the snapshot", str_q(path));
+	if (!snap_left_out(in->match, path))
+		log_warn(in->log, "%s: a subvolume of its own: what it holds "
+		    "is not in the snapshot", str_q(path));
 	return 0;
 }
 
 static int
-bt_nested(struct snap *s, struct snap_volume *v, struct err *e)
+bt_nested(struct snap *s, struct snap_volume *v, const struct match *m,
+    struct err *e)
 {
-	return subvol_nested(v->fd, inside, s, e);
+	struct inside in = { s->call->log, m };
+
+	return subvol_nested(v->fd, inside, &in, e);
 }
 
 /* U/subvolume as a descriptor; -1 with CALA_NOTFOUND. */

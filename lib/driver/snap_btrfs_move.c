@@ -25,6 +25,7 @@
 #include "base/str.h"
 #include "base/when.h"
 #include "config/conf.h"
+#include "config/inside.h"
 #include "driver/dirs.h"
 #include "snap/mounts.h"
 #include "snap/source.h"
@@ -407,6 +408,18 @@ inside(void *arg, const char *path, struct err *e)
 	return 1;
 }
 
+/* Btrfs would detach it when the old tree is deleted. */
+static int
+no_mount(void *arg, const struct mount_at *m, struct err *e)
+{
+	if (!mount_below(m, arg))
+		return 0;
+	err_set(e, CALA_USAGE, "%s is mounted there: it would go with the old "
+	    "tree", str_q(m->path));
+	err_hint(e, "unmount it first");
+	return -1;
+}
+
 /*
  * The copy is made under the name that the old tree then has: one step, and a
  * run that is killed before or after it leaves nothing in the way.
@@ -474,7 +487,14 @@ snap_btrfs_rollback(struct snap *s, const struct record *rec, struct err *e)
 		    str_q(srv.path));
 		goto out;
 	}
-	if (subvol_nested(fd, inside, NULL, e) != 0)
+	if (inside_none_of(s->call->conf, fd, e) == -1) {
+		if (e->code == CALA_USAGE)
+			err_hint(e, "move them out of %s first "
+			    "(backup-directory)", str_q(path));
+		goto out;
+	}
+	if (subvol_nested(fd, inside, NULL, e) != 0 ||
+	    mounts_each(no_mount, path, e) != 0)
 		goto out;
 	base = strrchr(path, '/');
 	up = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

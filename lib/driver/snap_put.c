@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,6 +19,8 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "base/when.h"
+#include "config/conf.h"
+#include "config/inside.h"
 #include "driver/dirs.h"
 #include "entry/match.h"
 #include "snap/mounts.h"
@@ -228,32 +231,80 @@ undo(struct put *p)
 		log_step(p->s.call->log, "%s", own.msg);
 }
 
+bool
+snap_left_out(const struct match *m, const char *path)
+{
+	char part[PATH_MAX];
+	size_t i;
+
+	if (strlen(path) >= sizeof(part))
+		return false;
+	for (i = 1; path[i - 1] != '\0'; i++) {
+		if (path[i] != '/' && path[i] != '\0')
+			continue;
+		memcpy(part, path, i);
+		part[i] = '\0';
+		if (match_path(m, part, true) == MATCH_DROP)
+			return true;
+	}
+	return false;
+}
+
 struct inside {
 	struct log *log;
 	const char *path;
+	const struct match *match;
 };
 
 static int
 mounted(void *arg, const struct mount_at *m, struct err *e)
 {
 	const struct inside *in = arg;
+	const char *below = m->path + strlen(in->path);
 
 	(void)e;
-	if (mount_below(m, in->path))
+	if (mount_below(m, in->path) &&
+	    !snap_left_out(in->match, below + (*below == '/')))
 		log_warn(in->log, "%s: another dataset or file system: what it "
 		    "holds is not in the snapshot", str_q(m->path));
 	return 0;
+}
+
+/* A restore would put old records of backups over newer ones. */
+static int
+without_store(struct put *p, const char *path, struct err *e)
+{
+	struct driver_call *call = p->s.call;
+	char *below = NULL, *rule;
+	int k = inside_store(call->conf, call->cfg, path, &below, e);
+
+	if (k == 1 && snap_left_out(p->match, below))
+		k = 0;
+	if (k == 1) {
+		err_set(e, CALA_USAGE, "%s: configuration %s keeps its "
+		    "backups in it, in %s: a restore would put old records "
+		    "over newer ones", str_q(path), str_q(conf_name(call->cfg)),
+		    str_q(p->s.path));
+		if (*below != '\0' && (rule = inside_rule(below)) != NULL) {
+			err_hint(e, "cala backup leaves it out; so does the "
+			    "rule %s by --exclude-from", str_q(rule));
+			free(rule);
+		}
+	}
+	free(below);
+	return k == 0 ? 0 : -1;
 }
 
 static int
 nested(struct put *p, struct err *e)
 {
 	char *path = mounts_path(p->vol.fd, e);
-	struct inside in = { p->s.call->log, path };
+	struct inside in = { p->s.call->log, path, p->match };
 	int ret = -1;
 
-	if (path != NULL && (p->s.kind->nested == NULL ||
-	    p->s.kind->nested(&p->s, &p->vol, e) == 0))
+	if (path != NULL && without_store(p, path, e) == 0 &&
+	    (p->s.kind->nested == NULL ||
+	    p->s.kind->nested(&p->s, &p->vol, p->match, e) == 0))
 		ret = mounts_each(mounted, &in, e);
 	free(path);
 	return ret;

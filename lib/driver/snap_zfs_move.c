@@ -25,7 +25,9 @@
 #include "base/str.h"
 #include "base/when.h"
 #include "config/conf.h"
+#include "config/inside.h"
 #include "driver/dirs.h"
+#include "snap/mounts.h"
 #include "snap/stream.h"
 #include "snap/zfs.h"
 
@@ -504,6 +506,53 @@ clear_lost(struct snap *s, const struct newer *w, struct err *e)
 	return 0;
 }
 
+struct above {
+	struct driver_call *call;
+	const char *path;
+};
+
+static int
+stays(void *arg, const struct mount_at *m, struct err *e)
+{
+	const struct above *a = arg;
+
+	(void)e;
+	if (mount_below(m, a->path))
+		driver_say(a->call, "note: %s is another dataset or file "
+		    "system: it stays as it is", str_q(m->path));
+	return 0;
+}
+
+/*
+ * What lies in the dataset goes back with it, and nothing brings it back:
+ * backups must not be there.
+ */
+static int
+contents(struct snap *s, const char *dataset, struct err *e)
+{
+	struct above a = { s->call, NULL };
+	struct err none = ERR_INIT;
+	char *path = zfs_mountpoint(dataset, &none);
+	int fd, ret = -1;
+
+	/* Nobody keeps anything in what is not mounted. */
+	if (path == NULL)
+		return 0;
+	a.path = path;
+	if ((fd = file_opendir(AT_FDCWD, path, e)) == -1)
+		goto out;
+	ret = inside_none_of(s->call->conf, fd, e);
+	close(fd);
+	if (ret == 0)
+		ret = mounts_each(stays, &a, e);
+	else if (e->code == CALA_USAGE)
+		err_hint(e, "move them out of %s first (backup-directory)",
+		    str_q(path));
+out:
+	free(path);
+	return ret;
+}
+
 int
 snap_zfs_rollback(struct snap *s, const struct record *rec, struct err *e)
 {
@@ -522,9 +571,8 @@ snap_zfs_rollback(struct snap *s, const struct record *rec, struct err *e)
 			    "restore from it", rec->uuid);
 		return -1;
 	}
-	if (newer_than(s, dataset, &w, e) == -1)
-		goto out;
-	if (may_lose(s, &w, e) == -1)
+	if (contents(s, dataset, e) == -1 ||
+	    newer_than(s, dataset, &w, e) == -1 || may_lose(s, &w, e) == -1)
 		goto out;
 	if (s->call->dry_run) {
 		driver_say(s->call, "would roll %s back to %s, losing %zu "

@@ -27,9 +27,9 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/when.h"
+#include "config/inside.h"
 #include "job/find.h"
 #include "job/hook.h"
-#include "job/inside.h"
 #include "job/snapshot.h"
 #include "job/state.h"
 #include "job/tool.h"
@@ -475,7 +475,7 @@ static int
 without_store(struct run *r, struct err *e)
 {
 	char *below;
-	int k = inside_store(r->env, r->cfg, r->srv.path, &below, e);
+	int k = inside_store(r->env->conf, r->cfg, r->srv.path, &below, e);
 
 	if (k != 1)
 		return k;

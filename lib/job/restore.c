@@ -19,8 +19,8 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "config/inside.h"
 #include "fs/swap.h"
-#include "job/inside.h"
 #include "job/state.h"
 #include "job/tool.h"
 #include "snap/source.h"
@@ -305,8 +305,13 @@ job_restore(const struct job_env *env, const char *server,
 	if (consistent(&srv, server, how, e) == -1)
 		goto out;
 	if ((how->truncate || (how->to != NULL && how->overwrite)) &&
-	    inside_none(env, how->to != NULL ? how->to : srv.path, e) == -1)
+	    inside_none(env->conf, how->to != NULL ? how->to : srv.path,
+	    e) == -1) {
+		if (e->code == CALA_USAGE)
+			err_hint(e, "restore without --truncate, or with --to "
+			    "to another place");
 		goto out;
+	}
 	if (!how->discard_old && job_find(env, &srv, backup, &b, e) == -1)
 		goto out;
 	if (!b.rec.complete && !how->discard_old)

@@ -474,3 +474,14 @@ stored() {
 	[[ $stderr == *--limit-read=0* && $stderr == *--limit-network=1* ]]
 	[[ $stderr != *--limit-read=1* ]]
 }
+
+@test "a limit of few descriptors is enough, or is said" {
+	id=$(ulimit -n 64 && cala backup survival -c local)
+	(ulimit -n 64 && cala restore survival "$id" --to "$PWD/new")
+	[ "$(cat new/file)" = "$(cat srv/file)" ]
+	# Far too few for anything.
+	run --separate-stderr sh -c 'ulimit -n 8; exec cala backup survival -c local'
+	[ "$status" -ne 0 ]
+	[[ $stderr == *'Too many open files'* ]]
+	run ! grep -q 'Invalid argument' <<<"$stderr"
+}

@@ -225,3 +225,119 @@ old_trees() {
 	[[ $output == *$U* && $output == *$U3* ]]
 	[[ $stderr == *$U2* ]]
 }
+
+# keeps NAME DISK DIR: one more configuration, with its backups in DIR.
+keeps() {
+	cat >>cala.conf <<-END
+	[configuration "$1"]
+	disk = $2
+	backup-directory = $3
+	END
+}
+
+@test "btrfs: rollback carries off no configuration's backups" {
+	put --uuid $U
+	echo new >"$v/new"
+	# Another one's, in a plain folder of the server.
+	keeps other local "$v/arch"
+	mkdir "$v/arch"
+	id=$(cala backup $S -c other)
+	fails 2 d rollback -s $S -b $U
+	[[ $stderr == *"configuration other keeps its backups"*"$v/arch"* ]]
+	[[ $stderr == *"move them out of $v first"* ]]
+	fails 2 d rollback -s $S -b $U --dry-run
+	# By way of a link, and of a directory that is mounted elsewhere.
+	ln -s "$v" link
+	sed -i "s,= $v/arch\$,= $tmp/link/arch," cala.conf
+	fails 2 d rollback -s $S -b $U
+	mkdir elsewhere
+	mount --bind "$v/arch" elsewhere
+	sed -i "s,= $tmp/link/arch\$,= $tmp/elsewhere," cala.conf
+	run --separate-stderr d rollback -s $S -b $U
+	umount elsewhere
+	[ "$status" -eq 2 ]
+	[[ $stderr == *"configuration other keeps"* ]]
+	[ "$(cat "$v/new")" = new ]
+	[ "$(old_trees)" -eq 0 ]
+	# What is moved out of it is in nobody's way.
+	mv "$v/arch" elsewhere/
+	sed -i "s,= $tmp/elsewhere\$,= $tmp/elsewhere/arch," cala.conf
+	d rollback -s $S -b $U
+	[ ! -e "$v/new" ]
+	cala restore --discard-old $S
+	cala verify $S "$id" -c other
+}
+
+@test "btrfs: rollback carries off nothing that is mounted in the directory" {
+	put --uuid $U
+	mkdir "$v/mnt"
+	mount -t tmpfs none "$v/mnt"
+	echo kept >"$v/mnt/file"
+	run --separate-stderr d rollback -s $S -b $U
+	got=$(cat "$v/mnt/file")
+	umount "$v/mnt"
+	[ "$status" -eq 2 ]
+	[[ $stderr == *"$v/mnt is mounted there"* ]]
+	[ "$got" = kept ]
+	[ "$(old_trees)" -eq 0 ]
+	d rollback -s $S -b $U
+}
+
+@test "zfs: rollback takes no configuration's backups back, nor a child's files" {
+	# Its directory must be there again after a rollback.
+	mkdir "$v/child"
+	put --uuid $U
+	zfs create -o mountpoint="$v/child" "$pool/server-$S/child"
+	echo new >"$v/new"
+	echo kept >"$v/child/file"
+	keeps other local "$v/arch"
+	mkdir "$v/arch"
+	id=$(cala backup $S -c other)
+	fails 2 d rollback -s $S -b $U
+	[[ $stderr == *"configuration other keeps its backups"*"$v/arch"* ]]
+	[ "$(cat "$v/new")" = new ]
+	[ -e "$v/arch/$id.json" ]
+	# In a dataset of its own they are not rolled back.
+	mv "$v/arch" "$v/child/arch"
+	sed -i "s,= $v/arch\$,= $v/child/arch," cala.conf
+	run d rollback -s $S -b $U --dry-run
+	[ "$status" -eq 0 ]
+	[[ $output == *"$v/child is another dataset"* ]]
+	[ "$(cat "$v/new")" = new ]
+	d rollback -s $S -b $U
+	[ ! -e "$v/new" ]
+	[ "$(cat "$v/child/file")" = kept ]
+	cala verify $S "$id" -c other
+}
+
+inner_store() {
+	store=$v/keep/$disk
+	sed -i "s,^backup-directory = .*,backup-directory = $v/keep," cala.conf
+	# Directly it would put old records over newer ones one day.
+	fails 2 put --uuid $U
+	[[ $stderr == *"configuration c keeps its backups in it"* ]]
+	[[ $stderr == *"/keep/"* ]]
+	[ -z "$(listed)" ]
+	echo '/keep/' >rules
+	d put "$v" -s $S --uuid $U --exclude-from rules
+	# cala leaves it out: no backup is partial for those before it.
+	id=$(cala backup $S -c c)
+	id=$(cala backup $S -c c)
+	d list | jq -se 'length == 3 and all(.[]; .complete)'
+	d ls -b $U -R >l
+	run ! grep keep/ l
+	fails 2 d rollback -s $S -b "$id"
+	[[ $stderr == *"configuration c keeps its backups"* ]]
+	d list | jq -se 'length == 3'
+	cala restore $S "$id" -c c
+	d list | jq -se 'length == 3'
+	d verify -b $U
+}
+
+@test "btrfs: a server that holds its own backups" {
+	inner_store
+}
+
+@test "zfs: a server that holds its own backups" {
+	inner_store
+}

@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -485,6 +487,56 @@ line_is_erased(void **state)
 	free(text);
 }
 
+/* Sixteen descriptors are few, and enough. */
+static void
+few_descriptors(void **state)
+{
+	struct proc_spec s = spec(SH("test \"$(cat <&7)\" = hello"));
+	struct rlimit was, few;
+	struct err e = ERR_INIT;
+	struct proc p;
+	int fd[2];
+
+	(void)state;
+	assert_int_equal(pipe(fd), 0);
+	assert_int_equal(write(fd[1], "hello", 5), 5);
+	close(fd[1]);
+	s.fds = &(struct proc_fd){ fd[0], 7 };
+	s.nfds = 1;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	few = was;
+	few.rlim_cur = 16;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	assert_ok(proc_start(&p, &s, &e), &e);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+	assert_ok(proc_wait(&p, 1, 20, &e), &e);
+	assert_int_equal(p.status, 0);
+	close(fd[0]);
+}
+
+/* What the child is given takes no place that it needs itself until then. */
+static void
+high_numbers(void **state)
+{
+	struct proc_spec s = spec(ARGV("/nowhere/program"));
+	struct proc_fd map[3] = { { 0, 100 }, { 0, 101 }, { 0, 102 } };
+	struct err e = ERR_INIT;
+	struct proc p;
+	char byte;
+	int fd;
+
+	(void)state;
+	fd = memfd_create("t", MFD_CLOEXEC);
+	assert_int_not_equal(fd, -1);
+	map[0].ours = map[1].ours = map[2].ours = fd;
+	s.fds = map;
+	s.nfds = 3;
+	assert_int_equal(proc_start(&p, &s, &e), -1);
+	assert_int_equal(e.code, CALA_NOCMD);
+	assert_int_equal(pread(fd, &byte, 1, 0), 0);
+	close(fd);
+}
+
 int
 main(void)
 {
@@ -493,6 +545,8 @@ main(void)
 		cmocka_unit_test(exec_failures),
 		cmocka_unit_test(child_state),
 		cmocka_unit_test(crosswise),
+		cmocka_unit_test(few_descriptors),
+		cmocka_unit_test(high_numbers),
 		cmocka_unit_test(gathering),
 		cmocka_unit_test(too_slow),
 		cmocka_unit_test(deadline_and_group),

@@ -1,6 +1,7 @@
-#include "job/inside.h"
+#include "config/inside.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,7 +11,7 @@
 
 /* The folder on this machine that a configuration keeps its backups in. */
 static const char *
-folder(const struct job_env *env, const struct conf_section *cfg)
+folder(const struct conf *conf, const struct conf_section *cfg)
 {
 	const char *disk = conf_disk(cfg), *s;
 
@@ -26,7 +27,7 @@ folder(const struct job_env *env, const struct conf_section *cfg)
 	    strcmp(disk, "btrfs") != 0 && strcmp(disk, "zfs") != 0)
 		return NULL;
 	s = conf_get(cfg, "backup-directory");
-	return s != NULL ? s : conf_backup_dir(env->conf);
+	return s != NULL ? s : conf_backup_dir(conf);
 }
 
 /* Without links, as far as it exists and we may look; heap. */
@@ -53,10 +54,10 @@ canonical(const char *path)
 }
 
 int
-inside_store(const struct job_env *env, const struct conf_section *cfg,
+inside_store(const struct conf *conf, const struct conf_section *cfg,
     const char *dir, char **below, struct err *e)
 {
-	const char *store = folder(env, cfg);
+	const char *store = folder(conf, cfg);
 	struct stat want, st;
 	char *path, cut;
 	bool same;
@@ -109,25 +110,65 @@ inside_rule(const char *below)
 }
 
 int
-inside_none(const struct job_env *env, const char *dir, struct err *e)
+inside_none(const struct conf *conf, const char *dir, struct err *e)
 {
 	const struct conf_section *cfg;
 	char *below;
 	size_t i;
 	int k;
 
-	for (i = 0; (cfg = conf_nth(env->conf, "configuration", i)) != NULL;
-	    i++) {
-		if ((k = inside_store(env, cfg, dir, &below, e)) == -1)
+	for (i = 0; (cfg = conf_nth(conf, "configuration", i)) != NULL; i++) {
+		if ((k = inside_store(conf, cfg, dir, &below, e)) == -1)
 			return -1;
 		if (k == 0)
 			continue;
 		free(below);
-		err_set(e, CALA_USAGE, "%s: configuration %s keeps its "
+		return err_set(e, CALA_USAGE, "%s: configuration %s keeps its "
 		    "backups in it: they would go with the old tree",
 		    str_q(dir), str_q(conf_name(cfg)));
-		return err_hint(e, "restore without --truncate, or with --to "
-		    "to another place");
+	}
+	return 0;
+}
+
+/* The device that path is on, or would be if it existed; 0: none. */
+static dev_t
+device(char *path)
+{
+	struct stat st;
+	char *slash;
+
+	while (stat(*path != '\0' ? path : "/", &st) == -1) {
+		if ((slash = strrchr(path, '/')) == NULL)
+			return 0;
+		*slash = '\0';
+	}
+	return st.st_dev;
+}
+
+int
+inside_none_of(const struct conf *conf, int fd, struct err *e)
+{
+	const struct conf_section *cfg;
+	const char *store;
+	struct stat st;
+	char *path;
+	size_t i;
+	bool same;
+
+	if (fstat(fd, &st) == -1)
+		return err_sys(e, "look at a directory");
+	for (i = 0; (cfg = conf_nth(conf, "configuration", i)) != NULL; i++) {
+		if ((store = folder(conf, cfg)) == NULL)
+			continue;
+		if ((path = canonical(store)) == NULL)
+			return err_oom(e);
+		same = device(path) == st.st_dev;
+		free(path);
+		if (same)
+			return err_set(e, CALA_USAGE, "configuration %s keeps "
+			    "its backups in what is to be rolled back, in %s: "
+			    "they would be lost", str_q(conf_name(cfg)),
+			    str_q(store));
 	}
 	return 0;
 }
