@@ -417,6 +417,15 @@ theirs() {
 	s3_sound ea eb
 }
 
+# in_parts: wait until an upload has a part.  One without may be there before
+# its process is told so.
+in_parts() {
+	until s3_uploads | grep -q ' [1-9][0-9]*$'; do
+		kill -0 $pid
+		sleep 0.05
+	done
+}
+
 @test "gc aborts what killed uploads left here, at once" {
 	mkfifo f
 	cala-s3 put -c c -s $S --uuid $U <f >out 2>err &
@@ -426,7 +435,7 @@ theirs() {
 	s3_blob 40000000 >t/x
 	tar -C t -cf t.tar .
 	head -c 38000000 t.tar >&7
-	until [ -n "$(s3_uploads)" ]; do sleep 0.05; done
+	in_parts
 	# Not while it lives.
 	d gc | grep -q 'nothing to do'
 	[ -n "$(s3_uploads)" ]
@@ -450,7 +459,7 @@ killed_put() {
 	pid=$!
 	exec 7>f
 	s3_blob 38000000 >&7
-	until [ -n "$(s3_uploads)" ]; do sleep 0.05; done
+	in_parts
 	kill -KILL $pid
 	wait $pid || true
 	exec 7>&-
@@ -855,6 +864,7 @@ cycle() {
 	cala-pack -C t . >whole.tar.zst
 	s3_conf cala.conf 'part-size = 5MiB'
 	# The moments that matter last a little.
+	s3_fault stall op=CreateMultipartUpload when=stored seconds:=0.1 count=0
 	s3_fault stall method=PUT "key=*.json" when=stored seconds:=0.2 count=0
 	s3_fault blanks op=CompleteMultipartUpload seconds:=0.3 then=result count=0
 	for i in $(seq 1 10); do
@@ -871,8 +881,40 @@ cycle() {
 		d verify -b "$u" -s $S --read-data >/dev/null
 	done
 	d gc >/dev/null
+	# What was noted is gone.  An upload that its process was never told of
+	# has no parts, and goes when nothing came for a day.
+	[ -z "$(find state -name '*.upload' -size +0)" ]
+	run ! grep -v ' 0$' < <(s3_uploads)
+	find state -name '*.upload' -exec touch -d '1 hour ago' {} +
+	s3_do set clock=90000
+	d gc >/dev/null
 	[ -z "$(s3_uploads)" ]
 	[ -z "$(find state -name '*.upload')" ]
+	S3_UNSIGNED=may s3_sound
+}
+
+@test "killed before the store's answer: the empty upload goes after a day" {
+	mkdir t
+	s3_blob 20000000 >t/x
+	cala-pack -C t . >whole.tar.zst
+	s3_conf cala.conf 'part-size = 5MiB'
+	s3_fault stall op=CreateMultipartUpload when=stored
+	cala-s3 put -c c -s $S <whole.tar.zst >out 2>err 3>&- &
+	pid=$!
+	until [ -n "$(s3_do uploads bucket=bkt now=true)" ]; do
+		kill -0 $pid
+		sleep 0.05
+	done
+	kill -KILL $pid
+	wait $pid || true
+	s3_do clear
+	[[ $(s3_uploads) == *" 0" ]]
+	# Nobody knows that it isn't another machine's, at work just now.
+	d gc | grep -q 'nothing to do'
+	[ -n "$(s3_uploads)" ]
+	s3_do set clock=90000
+	d gc | grep -q 'nothing came for a day'
+	[ -z "$(s3_uploads)" ]
 	S3_UNSIGNED=may s3_sound
 }
 

@@ -4,6 +4,7 @@ open at once.
 {"do": "key", "access": A, "secret": S, "token": T, "expires": in seconds}
 {"do": "keys", "bucket": B} keys, a line each;  "sizes": true
 {"do": "uploads", "bucket": B}     open uploads: id, key, parts
+                                  "now": also while a request is under way
 {"do": "upload", "bucket": B, "key": K, "age": seconds}   begin one
 {"do": "bytes", "bucket": B, "key": K}     the object itself
 {"do": "about", "bucket": B, "key": K}     what is known of it, as JSON
@@ -102,7 +103,8 @@ def act(server, do, say, out):
                 + (f" {b.keys[key][-1].size}" if say.get("sizes") else "")
                 for key in b.order() if not b.keys[key][-1].marker)
     elif do == "uploads":
-        server.quiet()
+        if not say.get("now"):
+            server.quiet()
         b = server.store.bucket(say["bucket"])
         return "\n".join(f"{u.id} {u.key.decode()} {len(u.parts)}"
                          for u in b.uploads.values())
