@@ -14,6 +14,8 @@ setup_file() {
 	s3servers-versitygw.bats) kind=versitygw ;;
 	*) kind=ours ;;
 	esac
+	# uploads are noted there, and not among this machine's
+	export XDG_STATE_HOME=$BATS_FILE_TMPDIR/state
 	s3_service "$kind" "$BATS_FILE_TMPDIR/s3"
 	s3_conf "$BATS_FILE_TMPDIR/cala.conf"
 	S3_BUCKET=locked s3_conf "$BATS_FILE_TMPDIR/locked.conf"
@@ -176,6 +178,11 @@ closed() {
 	pid=$!
 	exec 7>f
 	s3_blob $((60 * MIB)) >&7
+	# Until then it has not been told of its upload.
+	until find "$XDG_STATE_HOME" -name '*.upload' -size +0 | grep -q .; do
+		kill -0 $pid
+		sleep 0.05
+	done
 	kill -KILL $pid
 	wait $pid || true
 	exec 7>&-
