@@ -531,13 +531,16 @@ static int
 contents(struct snap *s, const char *dataset, struct err *e)
 {
 	struct above a = { s->call, NULL };
-	struct err none = ERR_INIT;
-	char *path = zfs_mountpoint(dataset, &none);
+	char *path = zfs_mountpoint(dataset, e);
 	int fd, ret = -1;
 
-	/* Nobody keeps anything in what is not mounted. */
-	if (path == NULL)
+	if (path == NULL) {
+		/* Nobody keeps anything in what is not mounted. */
+		if (e->code != CALA_NOTFOUND)
+			return -1;
+		err_clear(e);
 		return 0;
+	}
 	a.path = path;
 	if ((fd = file_opendir(AT_FDCWD, path, e)) == -1)
 		goto out;

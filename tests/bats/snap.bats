@@ -562,6 +562,12 @@ incremental() {
 	[ "$(cat "$v/server.properties")" = motd=hello ]
 	[ "$(listed)" = "$U " ]
 	[ ! -e "$store/$U2" ]
+	# It need not be mounted.
+	echo changed >"$v/server.properties"
+	zfs unmount "$pool/server-$S"
+	d rollback -s $S -b $U
+	zfs mount "$pool/server-$S"
+	[ "$(cat "$v/server.properties")" = motd=hello ]
 }
 
 @test "btrfs: check says what is missing" {
