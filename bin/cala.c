@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/str.h"
 #include "front/conf.h"
 #include "job/job.h"
@@ -445,7 +446,7 @@ find_page(const char *page, char path[PATH_MAX + 300])
 	for (i = 0; i < sizeof(at) / sizeof(*at); i++) {
 		snprintf(path, PATH_MAX + 300, "%s/%s/%s.%d", dir, at[i].dir,
 		    page, at[i].section);
-		if (eaccess(path, R_OK) == 0)
+		if (file_may(path, R_OK))
 			return true;
 	}
 	return false;

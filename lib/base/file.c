@@ -416,6 +416,12 @@ file_mkdirs(const char *path, mode_t mode, struct err *e)
 	return file_opendir(AT_FDCWD, path, e);
 }
 
+bool
+file_may(const char *path, int mode)
+{
+	return faccessat(AT_FDCWD, path, mode, AT_EACCESS) == 0;
+}
+
 int
 file_empty(int dirfd, const char *path, struct err *e)
 {

@@ -91,6 +91,12 @@ int file_lock(int, const char *, const char *, unsigned, struct err *);
 int file_lock_shared(int, const char *, unsigned, struct err *);
 
 /*
+ * file_may(path, mode): R_OK, W_OK, X_OK as this process is now.  eaccess(3)
+ * knows nothing of capabilities.  false also when it is absent.
+ */
+bool file_may(const char *, int);
+
+/*
  * file_empty(dirfd, path, e): 1 for a directory with nothing in it, 0 for one
  * with something, -1 (CALA_NOTFOUND when it is absent).
  */

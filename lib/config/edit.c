@@ -33,7 +33,7 @@ choose(struct edit *ed, struct err *e)
 			return err_set(e, CALA_USAGE,
 			    "%s: not a regular file, can't be edited",
 			    str_q(p->file));
-	} else if (geteuid() == 0 || eaccess(p->system, W_OK) == 0 ||
+	} else if (geteuid() == 0 || file_may(p->system, W_OK) ||
 	    p->user == NULL) {
 		ed->target = str_join(p->system, "cala.conf");
 	} else {

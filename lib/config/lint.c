@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/file.h"
 #include "base/str.h"
 #include "config/crypt.h"
 #include "config/files.h"
@@ -86,7 +87,7 @@ program(struct lint *l, const struct conf_section *s,
 		bad_item(l, s, it, e.msg);
 		return;
 	}
-	if (stat(argv[0], &st) == -1 || eaccess(argv[0], X_OK) == -1)
+	if (stat(argv[0], &st) == -1 || !file_may(argv[0], X_OK))
 		problem_add(l->bad, it->file, it->line, "%s: %s: %s",
 		    problem_label(s, it->name), str_q(argv[0]),
 		    strerror(errno));
@@ -103,7 +104,7 @@ readable(struct lint *l, const struct conf_section *s,
 {
 	struct stat st;
 
-	if (stat(it->text, &st) == -1 || eaccess(it->text, R_OK) == -1)
+	if (stat(it->text, &st) == -1 || !file_may(it->text, R_OK))
 		problem_add(l->bad, it->file, it->line, "%s: %s: %s",
 		    problem_label(s, it->name), str_q(it->text),
 		    strerror(errno));

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/proc.h"
 #include "base/str.h"
 #include "config/foreign.h"
@@ -30,7 +31,7 @@ runs(const char *dir, size_t n, const char *name, char out[PATH_LEN])
 	if (snprintf(out, PATH_LEN, "%.*s/%s", (int)n, dir, name) >= PATH_LEN)
 		return false;
 	return stat(out, &st) == 0 && S_ISREG(st.st_mode) &&
-	    eaccess(out, X_OK) == 0;
+	    file_may(out, X_OK);
 }
 
 int
@@ -159,7 +160,7 @@ front_conf_paths(const struct front *f, struct conf_paths *p)
 		p->key = "/etc/cala/secret.key";
 	else
 		return;
-	if (geteuid() != 0 && p->user != NULL && eaccess(p->key, R_OK) == -1 &&
+	if (geteuid() != 0 && p->user != NULL && !file_may(p->key, R_OK) &&
 	    snprintf(own_key, sizeof(own_key), "%.*ssecret.key",
 	    (int)(strlen(user) - strlen("cala.conf")), user) < PATH_LEN)
 		p->key = own_key;

@@ -439,7 +439,7 @@ locked(struct run *r, struct err *e)
 		after.code = code == -1 ? e->code : code;
 		after.has_bytes = r->rec.has_size;
 		after.bytes = r->rec.size;
-		if (eaccess(r->report_path, R_OK) == 0)
+		if (file_may(r->report_path, R_OK))
 			after.report = r->report_path;
 		run_post(r, &post, &after);
 	}

@@ -101,7 +101,7 @@ args_tool(const struct job_env *env, struct args *a, const char *name)
 			continue;
 		if ((path = str_join(dirs[i], name)) == NULL)
 			break;
-		if (eaccess(path, X_OK) == 0) {
+		if (file_may(path, X_OK)) {
 			take(a, path);
 			levels(env, a);
 			return;
