@@ -82,6 +82,8 @@ struct ddup {
  * repo_state_look(r): with the index loaded: is it, and are the archives of
  *   other programs, as we left them?  Sets foreign, strange and others.
  * repo_state_save(r): remember the index as it was written, and others.
+ * repo_state_doubt(r): nothing that was noted of chunks is trusted any more; else
+ *   the state is as it was.
  * state_touched(r): somebody else has locked: what was noted is not trusted.
  * repo_others(r, e): others anew; repo_others_less(r, name): without that one,
  *   which is about to go.
@@ -94,6 +96,7 @@ int  repo_lock_index(struct ddup *, int, struct err *);
 void repo_unlock_index(struct ddup *, int);
 void repo_state_look(struct ddup *);
 void repo_state_save(struct ddup *);
+void repo_state_doubt(struct ddup *);
 void state_touched(struct ddup *);
 int  repo_others(struct ddup *, struct err *);
 void repo_others_less(struct ddup *, const char *);

@@ -116,6 +116,8 @@ ddup_mend(struct ddup *r, unsigned jobs, const struct care_say *s,
 	if (repo_index_write(r, e) == -1 ||
 	    (lock = repo_lock_index(r, FOREIGN_DESTROY, e)) == -1)
 		return -1;
+	/* First: the next backups shall look for every file that they need. */
+	repo_state_doubt(r);
 	if ((m.audit = audit_new(r, jobs, proved, &m, e)) != NULL)
 		ret = each_chunk(r, look, &m, e);
 	if (ret == 0) {

@@ -337,7 +337,8 @@ work(struct rebuild *b, struct count *c, struct err *e)
 	if (index_save(&r->ix, r->chunks, e) == -1)
 		return -1;
 	r->foreign = r->strange = false;
-	repo_state_save(r);
+	/* Some may be missing, so the next backups look for all they need. */
+	repo_state_doubt(r);
 	return 0;
 }
 

@@ -113,6 +113,25 @@ repo_state_save(struct ddup *r)
 	state_save(r->dir, &r->ix, r->others, r->since);
 }
 
+void
+state_touched(struct ddup *r)
+{
+	r->touched = true;
+	if (getrandom(r->since, SUM, 0) != SUM)
+		memset(r->since, 0, SUM);
+}
+
+void
+repo_state_doubt(struct ddup *r)
+{
+	state_touched(r);
+	/* What is not counted yet must not look as if it were. */
+	if (r->strange)
+		(void)unlinkat(r->dir, DDUP_STATE, 0);
+	else
+		repo_state_save(r);
+}
+
 /* The sum behind the text at *p, which is passed over. */
 static bool
 sum_of(const char **p, const char *text, unsigned char sum[SUM])
@@ -126,14 +145,6 @@ sum_of(const char **p, const char *text, unsigned char sum[SUM])
 	hex[HEX] = '\0';
 	*p += HEX;
 	return hex_get(hex, SUM, sum) == 0;
-}
-
-void
-state_touched(struct ddup *r)
-{
-	r->touched = true;
-	if (getrandom(r->since, SUM, 0) != SUM)
-		memset(r->since, 0, SUM);
 }
 
 /* foreign and since; false when others can't be told. */

@@ -259,6 +259,21 @@ ids() {
 	same 6 t
 	run -0 unread 7 t
 	[ "$output" = 4600 ]
+
+	# Nor does anything count that was noted before mend and rebuild.
+	printf x | dd of="store/.ddup-bak/chunks/$others" bs=1 seek=2 \
+		conv=notrunc status=none
+	run cala-ddup mend -c c
+	[[ $output == *"set aside"* ]]
+	run -0 unread 8 t
+	[ "$output" = 4599 ]
+	run -0 unread 9 t
+	[ "$output" = 4600 ]
+	(cd store/.ddup-bak/chunks && rm "$ours" "$others")
+	cala-ddup rebuild -c c
+	run -0 unread 10 t
+	[ "$output" = 4598 ]
+	same 7 t
 }
 
 @test "a chunk file that was left torn, or that is another's, is not trusted" {
