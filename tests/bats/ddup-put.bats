@@ -247,7 +247,8 @@ ids() {
 	[ ! -f "store/.ddup-bak/chunks/$others" ]
 	put 4 --force-read t
 	[ -f "store/.ddup-bak/chunks/$others" ]
-	same 2 t
+	back 2 t2
+	diff -r t t2
 
 	# A foreign hand on the lock: who knows what it removed.
 	run -0 unread 5 t
@@ -256,7 +257,8 @@ ids() {
 	touch store/.ddup-bak/chunks/index.lock
 	run -0 unread 6 t
 	[ "$output" = 4598 ]
-	same 6 t
+	back 6 t6
+	diff -r t t6
 	run -0 unread 7 t
 	[ "$output" = 4600 ]
 
@@ -273,7 +275,8 @@ ids() {
 	cala-ddup rebuild -c c
 	run -0 unread 10 t
 	[ "$output" = 4598 ]
-	same 7 t
+	back 7 t7
+	diff -r t t7
 }
 
 @test "a chunk file that was left torn, or that is another's, is not trusted" {
