@@ -182,7 +182,7 @@ x() {
 	done
 	for n in 0 1 100 5000 1000000; do
 		pbs_fault cut 'op=session reader' side=out "after=$n"
-		fails 13 "$wire" get x 1700000000
+		report_fails 13 '' "$wire" get x 1700000000
 	done
 	pbs_do idle
 	[ ! -s "$PBS_DIR/err" ]
@@ -261,7 +261,7 @@ x() {
 	[[ $stderr != *$'\e'* ]]
 	# the store has lost one
 	rm "$(find "$PBS_DIR/store1/.chunks" -type f -size +100 | head -n 1)"
-	fails 10 "$wire" get x 1700000000
+	report_fails 10 '' "$wire" get x 1700000000
 }
 
 @test "silence is not waited for for ever" {

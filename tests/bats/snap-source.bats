@@ -290,7 +290,7 @@ $S2-00000001" ]
 		printf '%s\n' "$@" >"${0%/*}/args"
 		cat "$dir/server.properties" >"${0%/*}/saw"
 		for a; do case $a in --uuid=*) u=${a#*=} ;; esac; done
-		echo "{\"v\":1,\"uuid\":\"$u\"}" ;;
+		echo "{\"v\":1,\"uuid\":\"$u\",\"locked\":false,\"complete\":true}" ;;
 	esac
 	END
 	chmod 700 "$tmp/cala-probe"
