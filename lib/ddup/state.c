@@ -125,10 +125,10 @@ void
 repo_state_doubt(struct ddup *r)
 {
 	state_touched(r);
+	/* Without it all is doubted: also when no room is left for a new one. */
+	(void)unlinkat(r->dir, DDUP_STATE, 0);
 	/* What is not counted yet must not look as if it were. */
-	if (r->strange)
-		(void)unlinkat(r->dir, DDUP_STATE, 0);
-	else
+	if (!r->strange)
 		repo_state_save(r);
 }
 
