@@ -143,12 +143,10 @@ put(const struct foreign *f, int chunks, bool mark, struct err *e)
 	(void)unlinkat(chunks, tmp, 0);
 	fd = openat(chunks, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW |
 	    O_CLOEXEC, 0644);
-	if (fd == -1)
-		return err_sys(e, "write index.lock");
-	if (file_write_all(fd, p, sizeof(p)) == 0 && fchmod(fd, 0644) == 0 &&
-	    (!mark || futimens(fd, ours) == 0))
+	if (fd != -1 && file_write_all(fd, p, sizeof(p)) == 0 &&
+	    fchmod(fd, 0644) == 0 && (!mark || futimens(fd, ours) == 0))
 		ret = 0;
-	if (close(fd) == -1)
+	if (fd != -1 && close(fd) == -1)
 		ret = -1;
 	if (ret == 0)
 		ret = renameat(chunks, tmp, chunks, "index.lock");
