@@ -18,8 +18,7 @@
 /*
  * Where noise rules, and of the levels that are chosen for speed, the one that
  * passes over it fastest is as good as any: it does not try to code literals.
- * Text that makes up an eighth of it is then coded a third worse, 1 to 2 % of
- * the whole.
+ * Other bytes among it are coded worse: 0.1 % of a tree of region files.
  */
 enum { MIB = 1 << 20, FAST = 3, NOISE_LEVEL = -1, SUM_LEN = 4 };
 
