@@ -86,3 +86,16 @@ small() {
 	chmod 640 "$1/server.properties"
 	touch -d '2001-02-03T04:05:06Z' "$1/world/level.dat"
 }
+
+# forget: the index as a program saves it that read it when it was empty.
+forget() {
+	python3 - "$R/chunks/index" <<-'END'
+	import sys, zlib
+	data = zlib.decompress(open(sys.argv[1], "rb").read(), -15)
+	head = bytearray(data[:32])
+	head[0:8] = head[16:24] = bytes(8)
+	head[24:32] = (1).to_bytes(8, "little")
+	z = zlib.compressobj(6, zlib.DEFLATED, -15)
+	open(sys.argv[1], "wb").write(z.compress(bytes(head)) + z.flush())
+	END
+}
