@@ -8,8 +8,8 @@ stderr=
 
 setup() {
 	cd "$BATS_TEST_TMPDIR"
-	mkdir run srv store
-	export RUNTIME_DIRECTORY=$PWD/run CALA_CONFIG=$PWD/cala.conf
+	mkdir srv store
+	export CALA_CONFIG=$PWD/cala.conf
 	printf 'motd=hello\n' >srv/server.properties
 	cat >cala.conf <<-EOT
 	[server "survival"]

@@ -5,8 +5,8 @@ load common
 setup() {
 	PATH=$PATH:$top/contrib/examples
 	cd "$BATS_TEST_TMPDIR"
-	mkdir run srv store keep
-	export RUNTIME_DIRECTORY=$PWD/run CALA_CONFIG=$PWD/cala.conf
+	mkdir srv store keep
+	export CALA_CONFIG=$PWD/cala.conf
 	export TMPDIR=$BATS_TEST_TMPDIR
 	cat >cala.conf <<-EOT
 	[server "survival"]

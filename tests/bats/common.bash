@@ -20,6 +20,8 @@ export LC_ALL=C.UTF-8 TZ=UTC
 # No test may see the machine's own configuration or terminal habits.
 unset CALA_CONFIG CREDENTIALS_DIRECTORY CALA_KEY_FILE JOURNAL_STREAM NOTIFY_SOCKET
 export CALA_CONFIG=/dev/null
+# Nor the locks of a suite beside it, whose servers may have the same UUIDs.
+export RUNTIME_DIRECTORY=${BATS_TEST_TMPDIR:-${BATS_FILE_TMPDIR:-/nonexistent}}/run
 
 # need PROGRAM...: skip by name where the machine can't have one.  In CI a
 # missing program is a failure: make check installs it.

@@ -153,7 +153,7 @@ offers_all() {
 	need zsh fish
 	local s id
 	echo x >volumes/survival/file
-	RUNTIME_DIRECTORY=$PWD cala -q backup survival
+	cala -q backup survival
 	id=$(cala list --json survival | jq -r '.backups[0].uuid')
 	[ -n "$id" ]
 	for s in bash_says zsh_says fish_says; do

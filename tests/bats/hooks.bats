@@ -5,8 +5,8 @@ load common
 setup() {
 	PATH=$PATH:$top/contrib/examples
 	cd "$BATS_TEST_TMPDIR"
-	mkdir run srv store
-	export RUNTIME_DIRECTORY=$PWD/run CALA_CONFIG=$PWD/cala.conf
+	mkdir srv store
+	export CALA_CONFIG=$PWD/cala.conf
 	echo hello >srv/file
 	hook pre 'exit 0'
 	hook post 'env | grep ^CALA_ | sort >post.env; echo ran >>post.ran'

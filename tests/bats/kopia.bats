@@ -713,11 +713,9 @@ stand_in() {
 }
 
 @test "through the dispatcher: backup, list, restore" {
-	mkdir -p "$PWD/run"
 	printf '[server "s"]\nuuid = %s\npath = %s\nconfiguration = c\nignore = *.log\n' \
 		$S "$PWD/v" >>cala.conf
 	touch v/x.log
-	export XDG_RUNTIME_DIR=$PWD/run
 	u=$(cala backup s)
 	d list -s $S | jq -e --arg u "$u" '.uuid == $u and .ignored == ["*.log"]'
 	cala restore s latest --to "$PWD/back"

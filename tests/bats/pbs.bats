@@ -709,8 +709,8 @@ wings() {
 	[group "survival/daily"]
 	keep-count = 2
 	END
-	export XDG_STATE_HOME=$PWD/state XDG_RUNTIME_DIR=$PWD/run
-	mkdir -m 700 state run
+	export XDG_STATE_HOME=$PWD/state
+	mkdir -m 700 state
 	for i in 1 2 3; do
 		echo $i >t/which
 		cala backup survival --name "n $i" --group daily

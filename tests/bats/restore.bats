@@ -6,8 +6,8 @@ load common
 
 setup() {
 	cd "$BATS_TEST_TMPDIR"
-	mkdir run srv keep
-	export RUNTIME_DIRECTORY=$PWD/run CALA_CONFIG=$PWD/cala.conf
+	mkdir srv keep
+	export CALA_CONFIG=$PWD/cala.conf
 	sid=9d8f2b6c-6a53-4a43-b6dd-0d3b8b1c9a11
 	cat >cala.conf <<-EOT
 	[server "$sid"]

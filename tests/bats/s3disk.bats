@@ -340,8 +340,6 @@ theirs() {
 	path = $PWD/v
 	configuration = c
 	END
-	export RUNTIME_DIRECTORY=$PWD/run
-	mkdir run
 	tar cf - -C t . | gzip -1 >whole
 	head -c 500000 whole >cut
 	tar cf - -C t . | head -c 500000 >cut.tar
@@ -809,7 +807,6 @@ cycle() {
 	[server "$S"]
 	name = survival
 	END
-	export RUNTIME_DIRECTORY=$PWD/run
 	cala backup survival --name first
 	u=$(cala list survival --json | jq -r '.backups[].uuid')
 	[ "$(keys | grep -c "^$S/$u.tar.zst\$")" -eq 1 ]

@@ -6,8 +6,8 @@ load common
 setup() {
 	PATH=$PATH:$top/contrib/examples
 	cd "$BATS_TEST_TMPDIR"
-	mkdir run srv store
-	export RUNTIME_DIRECTORY=$PWD/run CALA_CONFIG=$PWD/cala.conf
+	mkdir srv store
+	export CALA_CONFIG=$PWD/cala.conf
 	head -c 3000000 /dev/urandom >srv/big
 	mkfifo gate
 	printf '#!/bin/sh\n[ ! -e %s/hold ] || exec cat %s/gate\n' "$PWD" "$PWD" >pre

@@ -97,7 +97,6 @@ old_trees() {
 
 @test "btrfs: rollback waits for nobody: a job of the server is named" {
 	put --uuid $U
-	export RUNTIME_DIRECTORY=$tmp/run
 	mkdir -m 700 run
 	exec 8>"run/$S.lock"
 	flock 8

@@ -31,8 +31,6 @@ setup() {
 	printf 'motd=hello\n' >"$v/server.properties"
 	mkdir "$v/world"
 	seq 1 5000 >"$v/world/level.dat"
-	mkdir "$tmp/run"
-	export RUNTIME_DIRECTORY=$tmp/run
 	conf auto
 }
 

@@ -188,7 +188,6 @@ sys.stdout.buffer.write(data)' | gzip >"$store/$U.tar.gz"
 	path = $PWD/v
 	configuration = c
 	END
-	export RUNTIME_DIRECTORY=$PWD
 	local how
 	for how in "" world --truncate "--to $PWD/v/new"; do
 		# shellcheck disable=SC2086 # several words
