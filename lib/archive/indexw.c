@@ -1,9 +1,7 @@
 #include "archive/indexw.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -80,26 +78,6 @@ heap_fini(struct heap *h)
 }
 
 static int
-heap_open(struct heap *h, struct err *e)
-{
-	char name[4096];
-	int k;
-
-	h->fd = open(h->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (h->fd != -1)
-		return 0;
-	/* Not every file system has nameless files. */
-	k = snprintf(name, sizeof(name), "%s/cala-index.XXXXXX", h->dir);
-	if (k < 0 || (size_t)k >= sizeof(name))
-		return err_set(e, CALA_USAGE, "the name of the directory for "
-		    "temporary files is too long");
-	if ((h->fd = mkostemp(name, O_CLOEXEC)) == -1)
-		return err_sys(e, "temporary file in %s", h->dir);
-	unlink(name);
-	return 0;
-}
-
-static int
 heap_add(struct heap *h, const void *p, size_t n, struct err *e)
 {
 	h->len += n;
@@ -107,7 +85,8 @@ heap_add(struct heap *h, const void *p, size_t n, struct err *e)
 		return buf_failed(&h->buf, e);
 	if (h->buf.len < KEEP)
 		return 0;
-	if (h->fd == -1 && heap_open(h, e) == -1)
+	if (h->fd == -1 && (h->fd = file_nameless(AT_FDCWD, h->dir,
+	    e)) == -1)
 		return -1;
 	if (file_write_all(h->fd, h->buf.p, h->buf.len) == -1)
 		return err_sys(e, "temporary file in %s", h->dir);

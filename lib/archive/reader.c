@@ -91,20 +91,16 @@ spool(struct source *in, const struct archive_read *how, struct log *log,
 	const char *dir = how->spool_dir != NULL ? how->spool_dir : "/var/tmp";
 	uint64_t max = how->spool != 0 ? how->spool : spool_default;
 	struct ranged *r = NULL;
-	char *p = malloc(N), *tmp = NULL;
+	char *p = malloc(N);
 	ssize_t k;
 	int fd;
 
 	log_step(log, "this format needs its end first: spooled through a "
 	    "file in %s", dir);
-	fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd == -1 && p != NULL &&
-	    asprintf(&tmp, "%s/.cala-spool.XXXXXX", dir) != -1 &&
-	    (fd = mkostemp(tmp, O_CLOEXEC)) != -1)
-		unlink(tmp);
-	free(tmp);
-	if (fd == -1 || p == NULL) {
-		err_sys(e, "spool file in %s", dir);
+	if ((fd = file_nameless(AT_FDCWD, dir, e)) == -1)
+		goto out;
+	if (p == NULL) {
+		err_oom(e);
 		goto out;
 	}
 	while ((k = source_read(in, p, N, e)) > 0) {

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -67,6 +68,46 @@ file_pwrite_all(int fd, const void *v, size_t n, uint64_t off)
 		off += (uint64_t)k;
 	}
 	return 0;
+}
+
+int
+file_flow(const int *fd, size_t n)
+{
+	static const unsigned all = SYNC_FILE_RANGE_WAIT_BEFORE |
+	    SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+	size_t i, turn;
+
+	for (turn = 0; turn < 2; turn++)
+		for (i = 0; i < n; i++)
+			if (sync_file_range(fd[i], 0, 0, turn == 0 ?
+			    SYNC_FILE_RANGE_WRITE : all) == -1 &&
+			    errno != ENOSYS && errno != EINVAL &&
+			    errno != ESPIPE && errno != EPERM)
+				return -1;
+	return 0;
+}
+
+int
+file_nameless(int dirfd, const char *dir, struct err *e)
+{
+	static const int flags = O_RDWR | O_CLOEXEC;
+	char name[PATH_MAX];
+	uint64_t x;
+	int fd = openat(dirfd, dir, O_TMPFILE | flags, 0600);
+
+	/* Not every file system, or kernel, has them. */
+	if (fd == -1 && (errno == EOPNOTSUPP || errno == EISDIR ||
+	    errno == EINVAL || errno == ENOENT) &&
+	    getrandom(&x, sizeof(x), 0) == sizeof(x)) {
+		if (snprintf(name, sizeof(name), "%s/.cala-temp.%016" PRIx64,
+		    dir, x) >= (int)sizeof(name))
+			errno = ENAMETOOLONG;
+		else if ((fd = openat(dirfd, name, O_CREAT | O_EXCL |
+		    O_NOFOLLOW | flags, 0600)) != -1)
+			(void)unlinkat(dirfd, name, 0);
+	}
+	return fd != -1 ? fd : err_sys(e, "a temporary file in %s",
+	    str_q(dir));
 }
 
 ssize_t
@@ -253,7 +294,8 @@ afile_commit(struct afile *f, mode_t mode, int flags, struct err *e)
 		return err_sys(e, "%s", str_q(f->name));
 	free(f->tmp);
 	f->tmp = NULL;
-	if ((flags & AFILE_LAZY) == 0 && fsync(f->dirfd) == -1)
+	if ((flags & (AFILE_LAZY | AFILE_UNNAMED)) == 0 &&
+	    fsync(f->dirfd) == -1)
 		return err_sys(e, "sync the directory of %s", str_q(f->name));
 	afile_abort(f);
 	return 0;

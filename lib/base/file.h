@@ -29,6 +29,20 @@ ssize_t file_pread_full(int, void *, size_t, uint64_t);
 int     file_pwrite_all(int, const void *, size_t, uint64_t);
 
 /*
+ * file_flow(fd, n): let the pages of these n files be written out side by side,
+ * and wait until they are.  Nothing is durable by it: the fsync of each, which
+ * still must come, finds less to do.  -1 with errno where bytes were lost, which
+ * fsync does not tell again.
+ */
+int file_flow(const int *, size_t);
+
+/*
+ * file_nameless(dirfd, dir, e): a new file in dir, for reading and writing, that
+ * no name leads to and that ends with its last descriptor; -1.
+ */
+int file_nameless(int, const char *, struct err *);
+
+/*
  * file_printed(out, name, e): did all that was printed to out so far arrive?
  * 0, or -1: CALA_SIGNAL + SIGPIPE when out is a pipe whose reader has gone, by
  * which main ends silently like any tool in front of head(1).
@@ -53,7 +67,8 @@ int file_slurp(struct buf *, int, const char *, struct err *);
  *
  * afile_commit with AFILE_NOREPLACE in flags fails with CALA_EXISTS when the
  * name is taken.  AFILE_SYNCED: the caller has synced the file already, and only
- * its name is made durable.  AFILE_LAZY: nothing is synced: after a power cut
+ * its name is made durable.  AFILE_UNNAMED: the file is synced, its name is not:
+ * the caller syncs the folder before it relies on it.  AFILE_LAZY: nothing is synced: after a power cut
  * the name may stand for the old file, an empty or a torn one, so the reader has
  * to be able to tell.
  */
@@ -65,7 +80,8 @@ struct afile {
 };
 
 #define AFILE_INIT { -1, -1, NULL, NULL }
-enum { AFILE_NOREPLACE = 1, AFILE_SYNCED = 2, AFILE_LAZY = 4 };
+enum { AFILE_NOREPLACE = 1, AFILE_SYNCED = 2, AFILE_LAZY = 4,
+	AFILE_UNNAMED = 8 };
 
 int  afile_open(struct afile *, int, const char *, struct err *);
 int  afile_commit(struct afile *, mode_t, int, struct err *);

@@ -1,21 +1,15 @@
 #include "ddup/arrange.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "base/str.h"
 #include "entry/entry.h"
 
 enum { OUT = 256 << 10, ALIGN = 8, DROP = 4 << 20, HOPS = 16 };
@@ -53,28 +47,6 @@ struct arrange {
 	unsigned char buf[OUT];
 };
 
-static int
-spool(int dirfd, struct err *e)
-{
-	char name[64];
-	uint64_t x;
-	int fd = openat(dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	if (fd != -1 || (errno != EOPNOTSUPP && errno != EISDIR &&
-	    errno != EINVAL && errno != ENOENT))
-		return fd == -1 ? err_sys(e, "make a spool file") : fd;
-	if (getrandom(&x, sizeof(x), 0) != sizeof(x))
-		return err_sys(e, "random numbers");
-	snprintf(name, sizeof(name), "cala-spool.%ld.%016" PRIx64,
-	    (long)getpid(), x);
-	fd = openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW |
-	    O_CLOEXEC, 0600);
-	if (fd == -1)
-		return err_sys(e, "make a spool file");
-	(void)unlinkat(dirfd, name, 0);
-	return fd;
-}
-
 struct arrange *
 arrange_new(int dirfd, struct log *log, struct err *e)
 {
@@ -87,7 +59,7 @@ arrange_new(int dirfd, struct log *log, struct err *e)
 	a->log = log;
 	a->sorted = true;
 	buf_init(&a->last, ENTRY_PATH_MAX + 1);
-	if ((a->fd = spool(dirfd, e)) == -1) {
+	if ((a->fd = file_nameless(dirfd, ".", e)) == -1) {
 		arrange_free(a);
 		return NULL;
 	}

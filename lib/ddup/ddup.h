@@ -193,9 +193,10 @@ struct ddup_sum {
 /*
  * ddup_draft_commit(d, name, before, arg, &sum, e): make the chunks durable,
  * give ids, write and sync archive and index, and give the archive its name.
- * before (may be NULL) is called when the archive is complete and durable under
- * its temporary name and before the index changes: what it makes durable (the
- * record) is there when the backup is.  CALA_EXISTS when the name is taken.
+ * before (may be NULL) is called when the archive is complete under its temporary
+ * name and before the index changes: what it makes durable (the record) is there
+ * when the backup is; of a file beside the archives it may leave the name to be
+ * made durable here (AFILE_UNNAMED).  CALA_EXISTS when the name is taken.
  * On -1 no backup was made.  The index may have been changed by other puts
  * meanwhile; if a foreign program has changed it, and removed chunks that are
  * used, the commit fails.

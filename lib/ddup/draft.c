@@ -2,13 +2,10 @@
 
 #include "ddup/draft.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,29 +13,10 @@
 #include <xxhash.h>
 
 #include "base/bytes.h"
+#include "base/file.h"
 #include "base/str.h"
 
 enum { FIRST_TABLE = 256 };
-
-/* Unlinked: whatever happens to us, it is gone. */
-static int
-spool_open(struct ddup *r, struct err *e)
-{
-	char name[64];
-	int fd;
-
-	fd = openat(r->dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd == -1 && (errno == EOPNOTSUPP || errno == EISDIR ||
-	    errno == EINVAL || errno == ENOENT)) {
-		snprintf(name, sizeof(name), "cala-spool.%ld.%ju",
-		    (long)getpid(), (uintmax_t)++r->temps);
-		fd = openat(r->dir, name, O_RDWR | O_CREAT | O_EXCL |
-		    O_NOFOLLOW | O_CLOEXEC, 0600);
-		if (fd != -1)
-			(void)unlinkat(r->dir, name, 0);
-	}
-	return fd == -1 ? err_sys(e, "make a spool file in %s", DDUP_DIR) : fd;
-}
 
 struct ddup_draft *
 ddup_draft_new(struct ddup *r, bool all_links, struct log *log, struct err *e)
@@ -63,7 +41,8 @@ ddup_draft_new(struct ddup *r, bool all_links, struct log *log, struct err *e)
 	d->children = calloc(d->dirs_room, sizeof(*d->children));
 	if (d->children == NULL)
 		err_oom(e);
-	if (d->children == NULL || (d->fd = spool_open(r, e)) == -1) {
+	if (d->children == NULL ||
+	    (d->fd = file_nameless(r->dir, ".", e)) == -1) {
 		d->fd = -1;
 		ddup_draft_free(d);
 		return NULL;

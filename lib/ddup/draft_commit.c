@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/pool.h"
 #include "base/str.h"
 #include "ddup/count.h"
 #include "ddup/ext.h"
@@ -186,6 +187,8 @@ refs(struct pass *p, struct dstream *s, const struct rec *rec, uint64_t *len,
 	size_t n, i;
 
 	*len = 0;
+	if (p->ref == NULL && p->end == NULL)
+		return dstream_skip(s, 4 * left, e);
 	while (left > 0) {
 		n = left < sizeof(raw) / 4 ? (size_t)left : sizeof(raw) / 4;
 		if (dstream_get(s, raw, 4 * n, e) == -1)
@@ -237,37 +240,37 @@ pass(struct pass *p, struct err *e)
 
 /* Every chunk that is used is stored, has an id, and is counted. */
 static int
-count_ref(struct pass *p, uint32_t ref, struct err *e)
+count_first(struct pass *p, uint32_t ref, uint32_t word, struct err *e)
 {
-	uint32_t word = index_word(p->ix, ref);
 	const struct ddup *r = p->d->r;
 
 	if ((word & INDEX_PENDING) != 0)
 		return err_set(e, CALA_FAIL, "a chunk was never stored");
-	if ((word & INDEX_USED) == 0) {
-		index_set_word(p->ix, ref, word | INDEX_USED);
-		/*
-		 * Was it taken away while we were at work?  ddup-bak removes
-		 * chunks before it says so in the index, which it may never.
-		 */
-		if (r->visited && !chunk_there(r, index_hash(p->ix, ref)))
-			return err_set(e, CALA_LOCKED, "another program has "
-			    "removed a chunk meanwhile");
-		if (index_get_id(p->ix, ref) == 0) {
-			if (p->ix->next_id > INDEX_ID_MAX)
-				return err_set(e, CALA_FAIL, "there are no "
-				    "more ids for chunks");
-			index_set_id(p->ix, ref, p->ix->next_id++);
-		}
+	index_set_word(p->ix, ref, word | INDEX_USED);
+	/*
+	 * Was it taken away while we were at work?  ddup-bak removes chunks
+	 * before it says so in the index, which it may never.
+	 */
+	if (r->visited && !chunk_there(r, index_hash(p->ix, ref)))
+		return err_set(e, CALA_LOCKED, "another program has removed a "
+		    "chunk meanwhile");
+	if (index_get_id(p->ix, ref) == 0) {
+		if (p->ix->next_id > INDEX_ID_MAX)
+			return err_set(e, CALA_FAIL, "there are no more ids "
+			    "for chunks");
+		index_set_id(p->ix, ref, p->ix->next_id++);
 	}
-	index_more(p->ix, ref);
 	return 0;
 }
 
 static int
 body_ref(struct pass *p, uint32_t ref, struct err *e)
 {
-	(void)e;
+	uint32_t word = index_word(p->ix, ref);
+
+	if ((word & INDEX_USED) == 0 && count_first(p, ref, word, e) == -1)
+		return -1;
+	index_more(p->ix, ref);
 	dsink_varint(p->out, index_get_id(p->ix, ref));
 	return 0;
 }
@@ -422,15 +425,23 @@ static int
 put_map(struct index *ix, struct dsink *out, uint64_t *n, struct err *e)
 {
 	uint32_t *v, i, used = 0;
+	uint64_t id, last = 0;
+	bool sorted = true;
 
 	for (i = 0; i < ix->n; i++)
 		used += (index_word(ix, i) & INDEX_USED) != 0;
 	if ((v = calloc((size_t)used + 1, sizeof(*v))) == NULL)
 		return err_oom(e);
-	for (i = used = 0; i < ix->n; i++)
-		if ((index_word(ix, i) & INDEX_USED) != 0)
-			v[used++] = i;
-	qsort_r(v, used, sizeof(*v), by_id, ix);
+	for (i = used = 0; i < ix->n; i++) {
+		if ((index_word(ix, i) & INDEX_USED) == 0)
+			continue;
+		id = index_get_id(ix, i);
+		sorted = sorted && id > last;
+		last = id;
+		v[used++] = i;
+	}
+	if (!sorted)
+		qsort_r(v, used, sizeof(*v), by_id, ix);
 	for (i = 0; i < used; i++) {
 		dsink_varint(out, index_get_id(ix, v[i]));
 		dsink_varint(out, index_word(ix, v[i]) & INDEX_LEN);
@@ -502,11 +513,95 @@ put_ext(struct pass *p, int fd, struct err *e)
 	return 0;
 }
 
+/*
+ * The entries and the index wait for nothing but the ids: another thread writes
+ * them, the entries into a file of their own.
+ */
+struct aside {
+	struct job job;
+	struct ddup_draft *d;
+	struct index_draft *index;
+	int fd;
+	uint64_t len;
+	int ret;
+	struct err e;
+};
+
+static void
+aside_run(struct job *job)
+{
+	struct aside *a = (struct aside *)job;
+	struct ddup *r = a->d->r;
+	struct pass p = { .d = a->d, .ix = &r->ix, .end = entry,
+	    .offset = HEADER };
+
+	a->ret = -1;
+	if ((p.out = dsink_new(a->fd, "spool file", &a->e)) == NULL)
+		return;
+	dsink_begin(p.out, LEVEL);
+	if (pass(&p, &a->e) == 0) {
+		dsink_end(p.out);
+		a->len = dsink_pos(p.out);
+		if (dsink_flush(p.out, &a->e) == 0)
+			a->ret = index_draft(&r->ix, r->chunks, a->index,
+			    &a->e);
+	}
+	dsink_free(p.out);
+}
+
 static int
-write_archive(struct ddup_draft *d, int fd, const char *name, struct err *e)
+append(struct dsink *out, int fd, uint64_t len, struct err *e)
+{
+	unsigned char buf[16384];
+	uint64_t off;
+	size_t n;
+
+	for (off = 0; off < len; off += n) {
+		n = len - off < sizeof(buf) ? (size_t)(len - off) :
+		    sizeof(buf);
+		if (file_pread_full(fd, buf, n, off) != (ssize_t)n)
+			return err_sys(e, "read the spool file");
+		dsink_put(out, buf, n);
+	}
+	return 0;
+}
+
+/* The entries' block and the extras, made at once. */
+static int
+put_blocks(struct pass *p, int fd, struct index_draft *ix, uint64_t *at,
+    struct err *e)
+{
+	struct aside a = { .job.run = aside_run, .d = p->d, .index = ix,
+	    .e = ERR_INIT };
+	struct pool *pool;
+	int ret = -1;
+
+	if ((a.fd = file_nameless(p->d->r->dir, ".", e)) == -1)
+		return -1;
+	if ((pool = pool_new(pool_cores() > 1, e)) != NULL) {
+		pool_submit(pool, &a.job);
+		ret = put_ext(p, fd, e);
+		pool_wait(pool, &a.job);
+		*at = dsink_pos(p->out);
+		if (ret == 0 && a.ret == -1) {
+			*e = a.e;
+			ret = -1;
+		}
+		if (ret == 0)
+			ret = append(p->out, a.fd, a.len, e);
+	}
+	pool_free(pool);
+	close(a.fd);
+	return ret;
+}
+
+/* The archive, and beside its file the index that goes with it. */
+static int
+write_archive(struct ddup_draft *d, int fd, const char *name,
+    struct index_draft *ix, struct err *e)
 {
 	static const unsigned char header[HEADER] = "DDUPBAK\1";
-	struct pass p = { .d = d, .ix = &d->r->ix };
+	struct pass p = { .d = d, .ix = &d->r->ix, .ref = body_ref };
 	unsigned char tail[16];
 	char hex[41];
 	uint64_t at;
@@ -517,26 +612,13 @@ write_archive(struct ddup_draft *d, int fd, const char *name, struct err *e)
 	if (dsink_hash_sha1(p.out, e) == -1)
 		goto out;
 	dsink_put(p.out, header, sizeof(header));
-	p.ref = body_ref;
-	if (pass(&p, e) == -1 || put_ext(&p, fd, e) == -1)
+	if (pass(&p, e) == -1 || put_blocks(&p, fd, ix, &at, e) == -1)
 		goto out;
-	at = dsink_pos(p.out);
-	dsink_begin(p.out, LEVEL);
-	p.rec = NULL;
-	p.end = entry;
-	p.offset = HEADER;
-	if (pass(&p, e) == -1)
-		goto out;
-	dsink_end(p.out);
 	put_le64(tail, d->children[0]);
 	put_le64(tail + 8, at);
 	dsink_put(p.out, tail, sizeof(tail));
 	if (dsink_flush(p.out, e) == -1)
 		goto out;
-	if (fsync(fd) == -1) {
-		err_sys(e, "write %s", name);
-		goto out;
-	}
 	d->sum.archive = dsink_pos(p.out);
 	dsink_sha1(p.out, hex);
 	snprintf(d->sum.checksum, sizeof(d->sum.checksum), "%" PRIu64 "-%s",
@@ -570,13 +652,10 @@ avoid_ids(struct ddup *r)
 	count_fini(&c);
 }
 
-/* The index as it is now, with what this draft uses counted in. */
+/* The index as it is now, in which this draft can be counted. */
 static int
-count(struct ddup_draft *d, struct err *e)
+index_now(struct ddup *r, struct err *e)
 {
-	struct ddup *r = d->r;
-	struct pass p = { .d = d, .ix = &r->ix, .ref = count_ref };
-
 	if (!index_same(&r->ix.file, r->chunks, "index")) {
 		log_step(r->log, "the index was changed meanwhile: reading it "
 		    "again");
@@ -587,7 +666,7 @@ count(struct ddup_draft *d, struct err *e)
 	repo_state_look(r);
 	if (r->strange)
 		avoid_ids(r);
-	return pass(&p, e);
+	return 0;
 }
 
 static int
@@ -596,8 +675,9 @@ publish(struct ddup_draft *d, const char *name,
     struct err *e)
 {
 	char tmp[DDUP_FILE], file[DDUP_FILE];
+	struct index_draft ix = INDEX_DRAFT_INIT;
 	struct ddup *r = d->r;
-	int fd, ret = -1, there;
+	int fd, fds[2], ret = -1, there;
 
 	name_temp(tmp, name);
 	name_archive(file, name);
@@ -611,11 +691,33 @@ publish(struct ddup_draft *d, const char *name,
 	    O_CLOEXEC, 0600);
 	if (fd == -1)
 		return err_sys(e, "create %s", tmp);
-	if (repo_own(r, fd, e) == -1 || write_archive(d, fd, tmp, e) == -1 ||
-	    (before != NULL && before(arg, &d->sum, e) == -1) ||
-	    foreign_settle(r, FOREIGN_CREATE, e) == -1 ||
-	    index_save(&r->ix, r->chunks, e) == -1)
+	if (repo_own(r, fd, e) == -1 ||
+	    write_archive(d, fd, tmp, &ix, e) == -1)
 		goto out;
+	/*
+	 * All that is new goes to the disk together, then its names do: each
+	 * wait for the journal is as long as much of the rest of a backup in
+	 * which nothing has changed.
+	 */
+	fds[0] = fd;
+	fds[1] = ix.file.fd;
+	if (file_flow(fds, 2) == -1) {
+		err_sys(e, "write %s", tmp);
+		goto out;
+	}
+	if (before != NULL && before(arg, &d->sum, e) == -1)
+		goto out;
+	if (fsync(fd) == -1) {
+		err_sys(e, "write %s", tmp);
+		goto out;
+	}
+	if (foreign_settle(r, FOREIGN_CREATE, e) == -1 ||
+	    index_publish(&r->ix, r->chunks, &ix, e) == -1)
+		goto out;
+	if (before != NULL && fsync(r->archives) == -1) {
+		err_sys(e, "sync the directory of archives");
+		goto out;
+	}
 	/* What others see must not be in doubt: no foreign hand in between. */
 	if (!r->strange)
 		repo_state_save(r);
@@ -631,6 +733,7 @@ publish(struct ddup_draft *d, const char *name,
 	}
 	ret = 0;
 out:
+	index_draft_fini(&ix);
 	close(fd);
 	if (ret == -1)
 		(void)unlinkat(r->archives, tmp, 0);
@@ -667,7 +770,7 @@ ddup_draft_commit(struct ddup_draft *d, const char *name,
 		return err_sys(e, "make the chunks durable");
 	if ((lock = repo_lock_index(r, FOREIGN_CREATE, e)) == -1)
 		return -1;
-	if (count(d, e) == 0)
+	if (index_now(r, e) == 0)
 		ret = publish(d, name, before, arg, e);
 	if (ret == 0 && !unused(&r->ix))
 		loose_end(r);

@@ -144,15 +144,11 @@ slot_in(struct index *ix, uint32_t ref)
 	return n;
 }
 
-/* Room for one more: slots are filled up to seven eighths. */
 static int
-slots_grow(struct index *ix, struct err *e)
+slots_make(struct index *ix, uint32_t n, struct err *e)
 {
-	uint32_t n, i, *v;
+	uint32_t i, *v;
 
-	if (ix->slot != NULL && ix->filled < ix->mask - ix->mask / 8)
-		return 0;
-	n = ix->slot == NULL ? SLOTS : 2 * (ix->mask + 1);
 	if (n == 0 || (v = calloc(n, sizeof(*v))) == NULL)
 		return err_oom(e);
 	free(ix->slot);
@@ -162,6 +158,27 @@ slots_grow(struct index *ix, struct err *e)
 	for (i = 0; i < ix->n; i++)
 		(void)slot_in(ix, i);
 	return 0;
+}
+
+/* Room for one more: slots are filled up to seven eighths. */
+static int
+slots_grow(struct index *ix, struct err *e)
+{
+	if (ix->slot != NULL && ix->filled < ix->mask - ix->mask / 8)
+		return 0;
+	return slots_make(ix, ix->slot == NULL ? SLOTS : 2 * (ix->mask + 1),
+	    e);
+}
+
+int
+index_expect(struct index *ix, uint64_t n, struct err *e)
+{
+	uint32_t size = SLOTS;
+
+	while (size - size / 8 <= ix->n + n && size < (uint32_t)1 << 31)
+		size *= 2;
+	return ix->slot != NULL && size <= ix->mask + 1 ? 0 :
+	    slots_make(ix, size, e);
 }
 
 int

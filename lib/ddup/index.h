@@ -21,8 +21,10 @@
 #include <sys/stat.h>
 
 #include "base/buf.h"
+#include "base/file.h"
 #include "ddup/ddup.h"
 
+struct dsink;
 struct err;
 struct log;
 
@@ -108,14 +110,31 @@ bool index_sum(const struct index *, const unsigned char [16]);
 int index_save(struct index *, int, struct err *);
 
 /*
+ * The same in two steps, so that its bytes are on their way while others are
+ * written: index_draft(ix, dirfd, w, e) writes them beside the file,
+ * index_publish(ix, dirfd, w, e) makes them durable and the index; then
+ * index_draft_fini(w) in any case.  w begins as INDEX_DRAFT_INIT.
+ */
+struct index_draft {
+	struct afile file;
+	struct dsink *out;
+};
+#define INDEX_DRAFT_INIT { AFILE_INIT, NULL }
+int  index_draft(struct index *, int, struct index_draft *, struct err *);
+int  index_publish(struct index *, int, struct index_draft *, struct err *);
+void index_draft_fini(struct index_draft *);
+
+/*
  * index_find(ix, hash): the first reference with that hash, or INDEX_NONE.
  * index_each(ix, hash, &at): each of them in turn (two ids of one chunk), then
  * INDEX_NONE; at is INDEX_NONE before the first.
+ * index_expect(ix, n, e): make room for n, which are to be added.
  * index_add(ix, hash, &ref, e): one more, id and count 0.  CALA_INTEGRITY when
  * INDEX_PROBES others stand in its way, which no honest index brings about.
  */
 uint32_t index_find(const struct index *, const unsigned char *);
 uint32_t index_each(const struct index *, const unsigned char *, uint32_t *);
+int index_expect(struct index *, uint64_t, struct err *);
 int index_add(struct index *, const unsigned char *, uint32_t *,
     struct err *);
 

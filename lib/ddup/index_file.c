@@ -188,6 +188,8 @@ parse(struct index *ix, struct dstream *d, bool again, struct log *log,
 	if (ix->next_id == 0)
 		ix->next_id = 1;
 	if (get_deleted(ix, d, get_le64(h), e) == -1 ||
+	    (!again && index_expect(ix, entries < most_entries(ix) ? entries :
+	    most_entries(ix), e) == -1) ||
 	    get_entries(ix, d, entries, again, &top, e) == -1)
 		return -1;
 	if ((more = dstream_more(d, e)) == -1)
@@ -315,43 +317,55 @@ put_all(const struct index *ix, struct dsink *d)
 }
 
 int
+index_draft(struct index *ix, int dirfd, struct index_draft *w, struct err *e)
+{
+	if (afile_open(&w->file, dirfd, "index", e) == -1 ||
+	    (w->out = dsink_new(w->file.fd, "index", e)) == NULL ||
+	    dsink_hash_xxh(w->out, e) == -1)
+		return -1;
+	put_all(ix, w->out);
+	if (dsink_flush(w->out, e) == -1)
+		return -1;
+	if (ix->uid != geteuid() && fchown(w->file.fd, ix->uid, ix->gid) == -1)
+		return err_sys(e, "write the index");
+	return 0;
+}
+
+int
+index_publish(struct index *ix, int dirfd, struct index_draft *w,
+    struct err *e)
+{
+	struct stat st;
+
+	if (fsync(w->file.fd) == -1)
+		return err_sys(e, "write the index");
+	/* Only here is it written over: never what another program changed. */
+	if (ix->file.ino != 0 && !index_same(&ix->file, dirfd, "index"))
+		return err_set(e, CALA_LOCKED, "another program has changed "
+		    "the index meanwhile");
+	if (afile_commit(&w->file, 0600, AFILE_SYNCED, e) == -1)
+		return -1;
+	if (fstatat(dirfd, "index", &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return err_sys(e, "index");
+	file_of(&ix->file, &st);
+	dsink_xxh(w->out, ix->file.sum);
+	return 0;
+}
+
+void
+index_draft_fini(struct index_draft *w)
+{
+	dsink_free(w->out);
+	afile_abort(&w->file);
+}
+
+int
 index_save(struct index *ix, int dirfd, struct err *e)
 {
-	struct afile f = AFILE_INIT;
-	struct dsink *d = NULL;
-	struct stat st;
-	int ret = -1;
+	struct index_draft w = INDEX_DRAFT_INIT;
+	int ret = index_draft(ix, dirfd, &w, e) == -1 ? -1 :
+	    index_publish(ix, dirfd, &w, e);
 
-	if (afile_open(&f, dirfd, "index", e) == -1)
-		return -1;
-	if ((d = dsink_new(f.fd, "index", e)) == NULL ||
-	    dsink_hash_xxh(d, e) == -1)
-		goto out;
-	put_all(ix, d);
-	if (dsink_flush(d, e) == -1)
-		goto out;
-	/* Only here is it written over: never what another program changed. */
-	if ((ix->uid != geteuid() && fchown(f.fd, ix->uid, ix->gid) == -1) ||
-	    fsync(f.fd) == -1) {
-		err_sys(e, "write the index");
-		goto out;
-	}
-	if (ix->file.ino != 0 && !index_same(&ix->file, dirfd, "index")) {
-		err_set(e, CALA_LOCKED, "another program has changed the "
-		    "index meanwhile");
-		goto out;
-	}
-	if (afile_commit(&f, 0600, AFILE_SYNCED, e) == -1)
-		goto out;
-	if (fstatat(dirfd, "index", &st, AT_SYMLINK_NOFOLLOW) == -1) {
-		err_sys(e, "index");
-		goto out;
-	}
-	file_of(&ix->file, &st);
-	dsink_xxh(d, ix->file.sum);
-	ret = 0;
-out:
-	dsink_free(d);
-	afile_abort(&f);
+	index_draft_fini(&w);
 	return ret;
 }

@@ -289,6 +289,11 @@ varint(struct dstream *d, unsigned max, uint64_t top, uint64_t *v,
 	unsigned char c = 0;
 	unsigned i;
 
+	/* Most are small. */
+	if (d->pos < d->n && d->buf[d->pos] < 0x80) {
+		*v = d->buf[d->pos++];
+		return 0;
+	}
 	for (i = 0; i < max; i++) {
 		if (d->pos < d->n)
 			c = d->buf[d->pos++];

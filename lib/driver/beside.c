@@ -84,8 +84,8 @@ beside_tell(struct driver_call *call, int dirfd, const char *uuid,
 	return r == 1;
 }
 
-int
-beside_save(int dirfd, const struct record *rec, struct err *e)
+static int
+save(int dirfd, const struct record *rec, int flags, struct err *e)
 {
 	char name[BESIDE_NAME];
 	struct afile f = AFILE_INIT;
@@ -102,11 +102,23 @@ beside_save(int dirfd, const struct record *rec, struct err *e)
 		err_sys(e, "write %s", name);
 		goto out;
 	}
-	ret = afile_commit(&f, 0600, 0, e);
+	ret = afile_commit(&f, 0600, flags, e);
 out:
 	afile_abort(&f);
 	buf_fini(&b);
 	return ret;
+}
+
+int
+beside_save(int dirfd, const struct record *rec, struct err *e)
+{
+	return save(dirfd, rec, 0, e);
+}
+
+int
+beside_add(int dirfd, const struct record *rec, struct err *e)
+{
+	return save(dirfd, rec, AFILE_UNNAMED, e);
 }
 
 int

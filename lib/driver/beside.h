@@ -16,11 +16,13 @@ enum { BESIDE_NAME = UUID_TEXT + 8 };
  *   that can be read, which is a warning, unless it is plainly another server's
  *   than call->server.
  * beside_save(dirfd, rec, e): write it, whole or not at all.
+ * beside_add(dirfd, rec, e): the same, but durable only when dirfd is synced.
  * beside_drop(dirfd, uuid, e): remove it; 0 also when there was none.
  */
 int beside_get(int, const char *, struct record *, struct err *);
 int beside_tell(struct driver_call *, int, const char *, struct record *);
 int beside_save(int, const struct record *, struct err *);
+int beside_add(int, const struct record *, struct err *);
 int beside_drop(int, const char *, struct err *);
 
 /*

@@ -87,7 +87,7 @@ before(void *arg, const struct ddup_sum *sum, struct err *e)
 	    record_set(&rec->sum_value, sum->checksum, e) == -1)
 		return -1;
 	p->recorded = true;
-	return beside_save(ddup_archives(p->r), rec, e);
+	return beside_add(ddup_archives(p->r), rec, e);
 }
 
 static int

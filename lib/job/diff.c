@@ -8,7 +8,6 @@
 
 #include "job/browse.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,9 +111,8 @@ begin(struct side *s, const char *tmp, struct err *e)
 	struct proc_spec spec = init;
 	int in[2] = { -1, -1 }, fd, ret = -1;
 
-	fd = open(tmp, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd == -1)
-		return err_sys(e, "temporary file in %s", str_q(tmp));
+	if ((fd = file_nameless(AT_FDCWD, tmp, e)) == -1)
+		return -1;
 	if (pipe2(in, O_CLOEXEC) == -1) {
 		err_sys(e, "pipe");
 		goto out;

@@ -7,8 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -17,23 +15,6 @@
 
 /* Of large parts no more than this at a time, but two. */
 #define SPOOL_BYTES (2ull << 30)
-
-static int
-nameless(const char *dir, struct err *e)
-{
-	char *name;
-	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	if (fd == -1 && (errno == EOPNOTSUPP || errno == EISDIR)) {
-		if (asprintf(&name, "%s/.cala-part-XXXXXX", dir) == -1)
-			return err_oom(e);
-		if ((fd = mkostemp(name, O_CLOEXEC)) != -1)
-			(void)unlink(name);
-		free(name);
-	}
-	return fd != -1 ? fd : err_sys(e, "a file for a part in %s",
-	    str_q(dir));
-}
 
 /* Under the lock: how many parts of that size may be on disk. */
 static unsigned
@@ -77,7 +58,7 @@ spool_open(struct upload *u, uint64_t size, struct err *e)
 	for (;;) {
 		if (take_place(u, size, &before, e) == -1)
 			return -1;
-		fd = nameless(u->s->t->spool, e);
+		fd = file_nameless(AT_FDCWD, u->s->t->spool, e);
 		/* a full disk shows now, while something can be done */
 		if (fd != -1 && (fallocate(fd, 0, 0, (off_t)size) == 0 ||
 		    errno == EOPNOTSUPP))

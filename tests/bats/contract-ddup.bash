@@ -24,5 +24,5 @@ driver_damage() {
 
 driver_leftovers() {
 	find "$store/.ddup-bak" -name '*.cala-tmp' -o -name '*.part' -o \
-		-name '*.tmp.cala.*' -o -name 'cala-spool.*'
+		-name '*.tmp.cala.*' -o -name '.cala-temp.*'
 }
