@@ -527,6 +527,87 @@ print(int.from_bytes(d[24:32], "little"))' "$1"
 	whole t $U
 }
 
+@test "a backup that fails anywhere is none, or whole, and harms no other" {
+	need strace
+	export ASAN_OPTIONS=${ASAN_OPTIONS-}:detect_leaks=0
+	repo
+	small t
+	put t $U
+	cp -a t was
+	for call in fsync syncfs sync_file_range renameat; do
+		for n in 1 2 3 4 5 6 7 8; do
+			echo "$call $n" >t/new
+			rc=0
+			strace -f -qq -o trace -e trace=$call \
+			    -e inject=$call:error=EIO:when=$n \
+			    cala-ddup put -q -c c -s $S --uuid $U2 t >out 2>err || rc=$?
+			echo "$call $n: $rc $(cat err)"
+			[ "$rc" -lt 128 ]
+			if [ "$rc" -eq 0 ]; then
+				whole t $U2
+				d rm -b $U2
+			else
+				[ ! -e "$R/archives/$U2.ddup" ]
+				[ ! -e "$R/archives/$U2.json" ]
+				[ -s err ]
+			fi
+			d verify -b $U --read-data
+			grep -q INJECTED trace || break
+		done
+		[ "$n" -gt 1 ]
+	done
+	whole was $U
+	put t $U3
+	whole t $U3
+	d gc >said
+	d gc >said
+	run ! grep -E 'correct|damaged' said
+}
+
+@test "before a backup has its name all that it needs is on the disk" {
+	need strace
+	export ASAN_OPTIONS=${ASAN_OPTIONS-}:detect_leaks=0
+	repo
+	small t
+	put t $U
+	for new in some none; do
+		u=$U2
+		[ $new = some ] || u=$U3
+		[ $new = none ] || echo new >t/new
+		strace -f -y -qq -o trace -e trace=fsync,syncfs,renameat,renameat2,close \
+		    cala-ddup put -q -c c -s $S --uuid $u t >out
+		python3 - trace "$R" $new <<-'END'
+		import re, sys
+		root, new = sys.argv[2:]
+		synced, chunks, named = set(), False, {}
+		for line in open(sys.argv[1]):
+		    line = re.sub(r"^\d+ +", "", line)
+		    m = re.match(r"(fsync|syncfs)\(\d+<([^>]*)>\) += 0", line)
+		    if m and m[1] == "syncfs":
+		        chunks = True
+		    elif m:
+		        synced.add(m[2])
+		        for to in [t for t in named if t.rsplit("/", 1)[0] == m[2]]:
+		            named[to] = True
+		    m = re.match(r'renameat2?\(\d+<([^>]*)>, "([^"]*)", '
+		                 r'\d+<([^>]*)>, "([^"]*)"', line)
+		    if not m:
+		        continue
+		    source, to = f"{m[1]}/{m[2]}", f"{m[3]}/{m[4]}"
+		    if to.endswith((".ddup", ".json", "/index")):
+		        assert source in synced, f"{to} is not on the disk"
+		        named[to] = False
+		    if to.endswith(".ddup"):
+		        assert chunks == (new == "some"), "chunks are not on the disk"
+		        rest = dict(named)
+		        del rest[to]
+		        assert len(rest) == 2, rest
+		        assert all(rest.values()), f"{rest}: a name is not on the disk"
+		assert len(named) == 3 and all(named.values()), named
+		END
+	done
+}
+
 @test "a power cut's empty lock file, and a pid that another process has now" {
 	repo
 	small t
