@@ -477,12 +477,15 @@ create_known(struct writer *w, const struct entry *en)
 	struct stat_hit *h;
 	bool ret;
 
-	if (en->type != ENTRY_FILE || c->old == NULL || c->how.force_read ||
-	    (h = hit_take(c)) == NULL)
+	if (en->type != ENTRY_FILE || c->old == NULL || c->how.force_read)
+		return false;
+	if (!c->wary)
+		return stat_old_plain(c->old, en, c->how.ignore_inode);
+	if ((h = hit_take(c)) == NULL)
 		return false;
 	ret = stat_old_find(c->old, en, c->how.ignore_inode, h) &&
 	    (h->flags & STAT_PLAIN) != 0 &&
-	    (!c->wary || all_there(c, en, h, NULL));
+	    all_there(c, en, h, NULL);
 	hit_give(c, h);
 	return ret;
 }

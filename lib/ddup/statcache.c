@@ -239,7 +239,7 @@ same(const unsigned char *r, const struct entry *en, bool ignore_inode)
 /* With the lock held. */
 static bool
 find(struct stat_old *o, const struct entry *en, bool ignore_inode,
-    struct stat_hit *hit)
+    bool chunks, struct stat_hit *hit)
 {
 	unsigned char r[RECORD], c[CHUNK];
 	uint64_t key = key_of(en, o->seed), off = 0;
@@ -260,6 +260,8 @@ find(struct stat_old *o, const struct entry *en, bool ignore_inode,
 		return false;
 	hit->flags = get_le32(r + 48);
 	hit->n = get_le32(r + 52);
+	if (!chunks)
+		return true;
 	if (hit->n > hit->room) {
 		if ((v = reallocarray(hit->v, hit->n, sizeof(*v))) == NULL)
 			return false;
@@ -275,18 +277,34 @@ find(struct stat_old *o, const struct entry *en, bool ignore_inode,
 	return true;
 }
 
-bool
-stat_old_find(struct stat_old *o, const struct entry *en, bool ignore_inode,
-    struct stat_hit *hit)
+static bool
+find_locked(struct stat_old *o, const struct entry *en, bool ignore_inode,
+    bool chunks, struct stat_hit *hit)
 {
 	bool ret;
 
 	if (en->ino == 0 && !ignore_inode)
 		return false;
 	pthread_mutex_lock(&o->mu);
-	ret = find(o, en, ignore_inode, hit);
+	ret = find(o, en, ignore_inode, chunks, hit);
 	pthread_mutex_unlock(&o->mu);
 	return ret;
+}
+
+bool
+stat_old_find(struct stat_old *o, const struct entry *en, bool ignore_inode,
+    struct stat_hit *hit)
+{
+	return find_locked(o, en, ignore_inode, true, hit);
+}
+
+bool
+stat_old_plain(struct stat_old *o, const struct entry *en, bool ignore_inode)
+{
+	struct stat_hit hit = { 0 };
+
+	return find_locked(o, en, ignore_inode, false, &hit) &&
+	    (hit.flags & STAT_PLAIN) != 0;
 }
 
 void

@@ -54,11 +54,13 @@ struct stat_hit {
  * stat_old_since(o): ddup_since() of then.
  * stat_old_find(o, en, ignore_inode, hit): is en what it was?  Thread-safe,
  * each thread with a hit of its own.
+ * stat_old_plain(o, en, ignore_inode): is it, and was it STAT_PLAIN?
  */
 struct stat_old *stat_old_open(int, const char *, struct log *);
 const unsigned char *stat_old_since(const struct stat_old *);
 bool stat_old_find(struct stat_old *, const struct entry *, bool,
     struct stat_hit *);
+bool stat_old_plain(struct stat_old *, const struct entry *, bool);
 void stat_old_free(struct stat_old *);  /* NULL is fine */
 
 /*
