@@ -230,13 +230,14 @@ put() {
 @test "a killed cala-restic leaves no restic behind" {
 	stand_in <<-END
 	backup() {
-		echo \$\$ >$PWD/pid.new; mv $PWD/pid.new $PWD/pid
+		echo \$\$ >$PWD/pid
 		exec sleep 600
 	}
 	END
 	cala-restic put t -c c -s $S --uuid $U >out 2>err 3>&- &
 	pids=$!
-	until [ -f pid ]; do kill -0 $pids; sleep 0.05; done
+	# A shell that waits for a program at that moment lives on.
+	until [ -s pid ]; do kill -0 $pids; sleep 0.05; done
 	kill -KILL $pids
 	wait $pids || true
 	pids=
