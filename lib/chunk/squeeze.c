@@ -18,16 +18,18 @@
  * again.  Where a compressor finds hardly more than runs (a world's regions are
  * compressed already, but for their gaps) runs_deflate does it in a fiftieth of
  * the time; most that SLIGHT lets slip is 0.5 % of such a chunk.  Where less
- * than a fifth is gained, the quickest level finds nearly all of it.
+ * than a fifth is gained, the quickest level finds nearly all of it; and of few
+ * bytes, whose compressing is mostly its beginning and end, all but a 300th.
  */
 enum { RAW_FROM = 252, SLIGHT = 10, DENSE_FROM = 64, QUICK_FROM = 204,
-	QUICK = 1 };
+	QUICK = 1, FEW = 4096 };
 
 enum { GZIP_HEAD = 10, GZIP_TAIL = 8 };
 
 struct squeeze {
 	enum squeeze_format format;
 	int level;
+	size_t few;                     /* up to that many, quick does */
 	struct libdeflate_compressor *deflate, *quick;
 };
 
@@ -56,6 +58,7 @@ squeeze_new(enum squeeze_format f, int level, struct err *e)
 	}
 	s->format = f;
 	s->level = level == -1 ? def : level;
+	s->few = level == -1 ? FEW : 0;
 	if (f == SQUEEZE_GZIP || f == SQUEEZE_DEFLATE) {
 		s->deflate = libdeflate_alloc_compressor(s->level);
 		s->quick = libdeflate_alloc_compressor(QUICK);
@@ -109,7 +112,7 @@ squeeze_run(struct squeeze *s, const void *in, size_t n, void *out,
 	dense = left >= DENSE_FROM && runs < left + SLIGHT;
 	if (left >= RAW_FROM || (dense && runs >= RAW_FROM))
 		return SQUEEZE_RAW;
-	if (left >= QUICK_FROM)
+	if (left >= QUICK_FROM || n <= s->few)
 		deflate = s->quick;
 	/* Room for one byte less than it is now: the compressors stop there. */
 	switch (s->format) {
