@@ -364,7 +364,8 @@ ddup_known(struct ddup *r, const unsigned char hash[DDUP_HASH], uint32_t len,
 
 	(void)e;
 	pthread_mutex_lock(&r->mu);
-	if ((i = index_find(&r->ix, hash)) != INDEX_NONE) {
+	if ((i = index_near(&r->ix, hash, r->near)) != INDEX_NONE) {
+		r->near = i + 1;
 		word = index_word(&r->ix, i);
 		if ((word & INDEX_LEN) == 0)
 			index_set_word(&r->ix, i, word | len);

@@ -407,14 +407,26 @@ entry(struct pass *p, struct rec *rec, uint64_t len, struct err *e)
 	return 0;
 }
 
-static int
-by_id(const void *va, const void *vb, void *arg)
+static bool
+is_used(const struct index *ix, uint32_t ref)
 {
-	const struct index *ix = arg;
-	uint64_t a = index_get_id(ix, *(const uint32_t *)va);
-	uint64_t b = index_get_id(ix, *(const uint32_t *)vb);
+	return (index_word(ix, ref) & INDEX_USED) != 0;
+}
 
-	return a < b ? -1 : a > b;
+struct map {
+	struct dsink *out;
+	uint64_t n;
+};
+
+static void
+map_one(void *arg, const struct index *ix, uint32_t ref)
+{
+	struct map *m = arg;
+
+	dsink_varint(m->out, index_get_id(ix, ref));
+	dsink_varint(m->out, index_word(ix, ref) & INDEX_LEN);
+	dsink_put(m->out, index_hash(ix, ref), DDUP_HASH);
+	m->n++;
 }
 
 /*
@@ -424,31 +436,11 @@ by_id(const void *va, const void *vb, void *arg)
 static int
 put_map(struct index *ix, struct dsink *out, uint64_t *n, struct err *e)
 {
-	uint32_t *v, i, used = 0;
-	uint64_t id, last = 0;
-	bool sorted = true;
+	struct map m = { .out = out };
 
-	for (i = 0; i < ix->n; i++)
-		used += (index_word(ix, i) & INDEX_USED) != 0;
-	if ((v = calloc((size_t)used + 1, sizeof(*v))) == NULL)
-		return err_oom(e);
-	for (i = used = 0; i < ix->n; i++) {
-		if ((index_word(ix, i) & INDEX_USED) == 0)
-			continue;
-		id = index_get_id(ix, i);
-		sorted = sorted && id > last;
-		last = id;
-		v[used++] = i;
-	}
-	if (!sorted)
-		qsort_r(v, used, sizeof(*v), by_id, ix);
-	for (i = 0; i < used; i++) {
-		dsink_varint(out, index_get_id(ix, v[i]));
-		dsink_varint(out, index_word(ix, v[i]) & INDEX_LEN);
-		dsink_put(out, index_hash(ix, v[i]), DDUP_HASH);
-	}
-	free(v);
-	*n = used;
+	if (index_by_id(ix, is_used, map_one, &m, e) == -1)
+		return -1;
+	*n = m.n;
 	return 0;
 }
 
@@ -514,7 +506,7 @@ put_ext(struct pass *p, int fd, struct err *e)
 }
 
 /*
- * The entries and the index wait for nothing but the ids: another thread writes
+ * The entries and the index wait for nothing but the ids: whoever has time writes
  * them, the entries into a file of their own.
  */
 struct aside {
@@ -528,11 +520,10 @@ struct aside {
 };
 
 static void
-aside_run(struct job *job)
+entries_run(struct job *job)
 {
 	struct aside *a = (struct aside *)job;
-	struct ddup *r = a->d->r;
-	struct pass p = { .d = a->d, .ix = &r->ix, .end = entry,
+	struct pass p = { .d = a->d, .ix = &a->d->r->ix, .end = entry,
 	    .offset = HEADER };
 
 	a->ret = -1;
@@ -542,11 +533,18 @@ aside_run(struct job *job)
 	if (pass(&p, &a->e) == 0) {
 		dsink_end(p.out);
 		a->len = dsink_pos(p.out);
-		if (dsink_flush(p.out, &a->e) == 0)
-			a->ret = index_draft(&r->ix, r->chunks, a->index,
-			    &a->e);
+		a->ret = dsink_flush(p.out, &a->e);
 	}
 	dsink_free(p.out);
+}
+
+static void
+index_run(struct job *job)
+{
+	struct aside *a = (struct aside *)job;
+	struct ddup *r = a->d->r;
+
+	a->ret = index_draft(&r->ix, r->chunks, a->index, &a->e);
 }
 
 static int
@@ -566,32 +564,42 @@ append(struct dsink *out, int fd, uint64_t len, struct err *e)
 	return 0;
 }
 
-/* The entries' block and the extras, made at once. */
+/* What becomes of a job, unless something has failed already. */
+static int
+joined(struct pool *pool, struct aside *a, int ret, struct err *e)
+{
+	pool_wait(pool, &a->job);
+	if (ret == 0 && a->ret == -1)
+		*e = a->e;
+	return ret == 0 ? a->ret : -1;
+}
+
+/* The extras, the entries' block and the index, made at once. */
 static int
 put_blocks(struct pass *p, int fd, struct index_draft *ix, uint64_t *at,
     struct err *e)
 {
-	struct aside a = { .job.run = aside_run, .d = p->d, .index = ix,
+	struct aside entries = { .job.run = entries_run, .d = p->d,
+	    .e = ERR_INIT };
+	struct aside index = { .job.run = index_run, .d = p->d, .index = ix,
 	    .e = ERR_INIT };
 	struct pool *pool;
 	int ret = -1;
 
-	if ((a.fd = file_nameless(p->d->r->dir, ".", e)) == -1)
+	if ((entries.fd = file_nameless(p->d->r->dir, ".", e)) == -1)
 		return -1;
 	if ((pool = pool_new(pool_cores() > 1, e)) != NULL) {
-		pool_submit(pool, &a.job);
+		pool_submit(pool, &entries.job);
+		pool_submit(pool, &index.job);
 		ret = put_ext(p, fd, e);
-		pool_wait(pool, &a.job);
 		*at = dsink_pos(p->out);
-		if (ret == 0 && a.ret == -1) {
-			*e = a.e;
-			ret = -1;
-		}
+		ret = joined(pool, &index, ret, e);
+		ret = joined(pool, &entries, ret, e);
 		if (ret == 0)
-			ret = append(p->out, a.fd, a.len, e);
+			ret = append(p->out, entries.fd, entries.len, e);
 	}
 	pool_free(pool);
-	close(a.fd);
+	close(entries.fd);
 	return ret;
 }
 

@@ -19,7 +19,8 @@ enum {
 	OFF_ID = DDUP_HASH,
 	OFF_REFS = OFF_ID + 5,
 	OFF_WORD = OFF_REFS + 4,
-	SLOTS = 1024
+	SLOTS = 1024,
+	NEAR = 4
 };
 
 void
@@ -233,6 +234,17 @@ index_find(const struct index *ix, const unsigned char *hash)
 	return index_each(ix, hash, &at);
 }
 
+uint32_t
+index_near(const struct index *ix, const unsigned char *hash, uint32_t at)
+{
+	uint32_t i;
+
+	for (i = at; i < ix->n && i - at < NEAR; i++)
+		if (memcmp(cell(ix, i), hash, DDUP_HASH) == 0)
+			return i;
+	return index_find(ix, hash);
+}
+
 int
 index_ids(struct index *ix, struct err *e)
 {
@@ -268,6 +280,52 @@ index_ids(struct index *ix, struct err *e)
 			ix->by_id[k] = i + 1;
 	}
 	return twice;
+}
+
+static int
+id_cmp(const void *va, const void *vb, void *arg)
+{
+	const struct index *ix = arg;
+	uint64_t a = index_get_id(ix, *(const uint32_t *)va);
+	uint64_t b = index_get_id(ix, *(const uint32_t *)vb);
+
+	return a < b ? -1 : a > b;
+}
+
+int
+index_by_id(const struct index *ix,
+    bool (*want)(const struct index *, uint32_t),
+    void (*fn)(void *, const struct index *, uint32_t), void *arg,
+    struct err *e)
+{
+	uint32_t i, n = 0, *v = NULL;
+	uint64_t id, last = 0;
+	bool sorted = true;
+
+	for (i = 0; i < ix->n; i++) {
+		if (!want(ix, i))
+			continue;
+		id = index_get_id(ix, i);
+		sorted = sorted && id >= last;
+		last = id;
+		n++;
+	}
+	if (!sorted) {
+		if ((v = calloc(n, sizeof(*v))) == NULL)
+			return err_oom(e);
+		for (i = n = 0; i < ix->n; i++)
+			if (want(ix, i))
+				v[n++] = i;
+		qsort_r(v, n, sizeof(*v), id_cmp, (void *)(uintptr_t)ix);
+		for (i = 0; i < n; i++)
+			fn(arg, ix, v[i]);
+		free(v);
+		return 0;
+	}
+	for (i = 0; i < ix->n; i++)
+		if (want(ix, i))
+			fn(arg, ix, i);
+	return 0;
 }
 
 int

@@ -125,15 +125,27 @@ int  index_publish(struct index *, int, struct index_draft *, struct err *);
 void index_draft_fini(struct index_draft *);
 
 /*
+ * index_by_id(ix, want, fn, arg, e): fn(arg, ix, ref) for each reference that want
+ * says yes to, in the order of their ids.  -1 only without memory, and before the
+ * first.
+ */
+int index_by_id(const struct index *,
+    bool (*)(const struct index *, uint32_t),
+    void (*)(void *, const struct index *, uint32_t), void *, struct err *);
+
+/*
  * index_find(ix, hash): the first reference with that hash, or INDEX_NONE.
  * index_each(ix, hash, &at): each of them in turn (two ids of one chunk), then
  * INDEX_NONE; at is INDEX_NONE before the first.
+ * index_near(ix, hash, at): the same as index_find, quicker when it is among the
+ * next behind at: chunks are asked for as they were stored.
  * index_expect(ix, n, e): make room for n, which are to be added.
  * index_add(ix, hash, &ref, e): one more, id and count 0.  CALA_INTEGRITY when
  * INDEX_PROBES others stand in its way, which no honest index brings about.
  */
 uint32_t index_find(const struct index *, const unsigned char *);
 uint32_t index_each(const struct index *, const unsigned char *, uint32_t *);
+uint32_t index_near(const struct index *, const unsigned char *, uint32_t);
 int index_expect(struct index *, uint64_t, struct err *);
 int index_add(struct index *, const unsigned char *, uint32_t *,
     struct err *);

@@ -279,41 +279,45 @@ index_reload(struct index *ix, int dirfd, const char *name, struct log *log,
 	return load(ix, dirfd, name, true, log, e);
 }
 
-static uint64_t
-saved(const struct index *ix)
+static bool
+saved(const struct index *ix, uint32_t ref)
 {
+	return index_get_id(ix, ref) != 0 &&
+	    (index_word(ix, ref) & INDEX_DEAD) == 0;
+}
+
+static void
+put_one(void *arg, const struct index *ix, uint32_t ref)
+{
+	struct dsink *d = arg;
+
+	dsink_put(d, index_hash(ix, ref), DDUP_HASH);
+	dsink_varint(d, index_get_id(ix, ref));
+	dsink_varint(d, index_refs(ix, ref));
+}
+
+/* By id: so the next run finds one chunk behind the other. */
+static int
+put_all(const struct index *ix, struct dsink *d, struct err *e)
+{
+	unsigned char h[HEADER];
 	uint64_t n = 0;
 	uint32_t i;
 
 	for (i = 0; i < ix->n; i++)
-		n += index_get_id(ix, i) != 0 &&
-		    (index_word(ix, i) & INDEX_DEAD) == 0;
-	return n;
-}
-
-static void
-put_all(const struct index *ix, struct dsink *d)
-{
-	unsigned char h[HEADER];
-	uint32_t i;
-
+		n += saved(ix, i);
 	put_le64(h, ix->ndeleted);
 	put_le32(h + 8, ix->chunk_size);
 	put_le32(h + 12, ix->max_count);
-	put_le64(h + 16, saved(ix));
+	put_le64(h + 16, n);
 	put_le64(h + 24, ix->next_id);
 	dsink_begin(d, LEVEL);
 	dsink_put(d, h, sizeof(h));
 	dsink_put(d, ix->deleted.p, ix->deleted.len);
-	for (i = 0; i < ix->n; i++) {
-		if (index_get_id(ix, i) == 0 ||
-		    (index_word(ix, i) & INDEX_DEAD) != 0)
-			continue;
-		dsink_put(d, index_hash(ix, i), DDUP_HASH);
-		dsink_varint(d, index_get_id(ix, i));
-		dsink_varint(d, index_refs(ix, i));
-	}
+	if (index_by_id(ix, saved, put_one, d, e) == -1)
+		return -1;
 	dsink_end(d);
+	return 0;
 }
 
 int
@@ -323,8 +327,7 @@ index_draft(struct index *ix, int dirfd, struct index_draft *w, struct err *e)
 	    (w->out = dsink_new(w->file.fd, "index", e)) == NULL ||
 	    dsink_hash_xxh(w->out, e) == -1)
 		return -1;
-	put_all(ix, w->out);
-	if (dsink_flush(w->out, e) == -1)
+	if (put_all(ix, w->out, e) == -1 || dsink_flush(w->out, e) == -1)
 		return -1;
 	if (ix->uid != geteuid() && fchown(w->file.fd, ix->uid, ix->gid) == -1)
 		return err_sys(e, "write the index");

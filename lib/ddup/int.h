@@ -65,6 +65,7 @@ struct ddup {
 	struct index ix;
 	bool loaded;
 	_Atomic uint64_t new_chunks, new_bytes;
+	uint32_t near;                  /* behind the chunk known last */
 	_Atomic uint64_t temps;         /* in names of temporary files */
 	_Atomic bool loose_said;        /* see loose.h */
 	_Atomic bool fresh;             /* chunks were stored, or found loose */

@@ -62,8 +62,13 @@ struct stat_old {
 	unsigned char since[DDUP_SINCE];
 	struct slot *slot;
 	size_t mask;
-	pthread_mutex_t mu;             /* for block */
+	pthread_mutex_t mu;             /* for block and next */
 	struct block *block;
+	/*
+	 * Where the record behind that found last is, for those who want the
+	 * chunks and those who do not: a tree is walked as it was then.
+	 */
+	uint64_t next[2];
 };
 
 /* n bytes at off, which is inside len.  false: they can't be read. */
@@ -187,6 +192,7 @@ struct stat_old *
 stat_old_open(int dirfd, const char *server, struct log *log)
 {
 	struct stat_old *o;
+	pthread_mutexattr_t spin;
 	const char *why;
 	uint64_t count = 0;
 	char name[NAME];
@@ -195,7 +201,12 @@ stat_old_open(int dirfd, const char *server, struct log *log)
 	if (strlen(server) >= UUID_TEXT ||
 	    (o = calloc(1, sizeof(*o))) == NULL)
 		return NULL;
-	pthread_mutex_init(&o->mu, NULL);
+	/* It is held for less time than it takes to go to sleep. */
+	pthread_mutexattr_init(&spin);
+	pthread_mutexattr_settype(&spin, PTHREAD_MUTEX_ADAPTIVE_NP);
+	pthread_mutex_init(&o->mu, &spin);
+	pthread_mutexattr_destroy(&spin);
+	o->next[0] = o->next[1] = HEAD;
 	file_name(server, name);
 	o->fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK |
 	    O_CLOEXEC);
@@ -242,24 +253,29 @@ find(struct stat_old *o, const struct entry *en, bool ignore_inode,
     bool chunks, struct stat_hit *hit)
 {
 	unsigned char r[RECORD], c[CHUNK];
-	uint64_t key = key_of(en, o->seed), off = 0;
+	uint64_t key = key_of(en, o->seed), off = o->next[chunks];
 	struct stat_chunk *v;
 	size_t at, i;
 
-	for (at = key & o->mask; o->slot[at].at != 0;
-	    at = (at + 1) & o->mask) {
-		if (o->slot[at].tag != (uint32_t)(key >> 32))
-			continue;
-		off = (uint64_t)o->slot[at].at * 4;
-		if (!get(o, r, RECORD, off))
+	if (!get(o, r, RECORD, off) || get_le64(r) != key) {
+		for (at = key & o->mask; o->slot[at].at != 0;
+		    at = (at + 1) & o->mask) {
+			if (o->slot[at].tag != (uint32_t)(key >> 32))
+				continue;
+			off = (uint64_t)o->slot[at].at * 4;
+			if (!get(o, r, RECORD, off))
+				return false;
+			if (get_le64(r) == key)
+				break;
+		}
+		if (o->slot[at].at == 0)
 			return false;
-		if (get_le64(r) == key)
-			break;
 	}
-	if (o->slot[at].at == 0 || !same(r, en, ignore_inode))
-		return false;
 	hit->flags = get_le32(r + 48);
 	hit->n = get_le32(r + 52);
+	o->next[chunks] = off + RECORD + (uint64_t)hit->n * CHUNK;
+	if (!same(r, en, ignore_inode))
+		return false;
 	if (!chunks)
 		return true;
 	if (hit->n > hit->room) {
