@@ -249,6 +249,39 @@ bomb(size_t n, bool same)
 }
 
 static void
+in_order(void **state)
+{
+	static const struct one v[] = { { 1, 9, 1 }, { 2, 3, 1 }, { 3, 4, 1 },
+	    { 4, 12, 1 }, { 5, 1, 1 }, { 6, 2, 1 }, { 7, 11, 1 }, { 8, 5, 1 } };
+	struct err e = ERR_INIT;
+	unsigned char hash[32];
+	struct index ix, two;
+	uint32_t i, at;
+
+	(void)state;
+	make(13, 8, v, 8, NULL, 0, 0);
+	load(&ix);
+	assert_false(ix.ascending);
+	assert_ok(index_save(&ix, dir, &e), &e);
+	load(&two);
+	assert_true(two.ascending);
+	assert_int_equal(two.n, 8);
+	for (i = 0; i < 8; i++) {
+		memset(hash, v[i].fill, sizeof(hash));
+		assert_int_equal(index_get_id(&two, index_find(&two, hash)),
+		    v[i].id);
+		/* From wherever: it is the same chunk. */
+		for (at = 0; at < 12; at++)
+			assert_int_equal(index_near(&two, hash, at),
+			    index_find(&two, hash));
+	}
+	memset(hash, 77, sizeof(hash));
+	assert_int_equal(index_near(&two, hash, 0), INDEX_NONE);
+	index_fini(&two);
+	index_fini(&ix);
+}
+
+static void
 bombs(void **state)
 {
 	uint64_t *ids = calloc(400000, sizeof(*ids));
@@ -368,7 +401,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rules), cmocka_unit_test(mended),
-		cmocka_unit_test(saved), cmocka_unit_test(bombs),
+		cmocka_unit_test(saved), cmocka_unit_test(in_order),
+		cmocka_unit_test(bombs),
 		cmocka_unit_test(two_ids),
 		cmocka_unit_test(many), cmocka_unit_test(lock_file),
 		cmocka_unit_test(names)
