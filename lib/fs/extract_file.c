@@ -72,7 +72,7 @@ file_end(struct file *f)
 
 	if (f->failed || x->stop)
 		goto fail;
-	if (f->sparse && ftruncate(fd, (off_t)f->size) == -1) {
+	if (f->sparse && !f->ended && ftruncate(fd, (off_t)f->size) == -1) {
 		err_sys(&e, "%s", str_q(f->path));
 		goto fail;
 	}
@@ -104,7 +104,10 @@ zero(const unsigned char *p, size_t n)
 	return p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
 }
 
-/* Write n bytes at off; blocks of zeros are left out when sparse. */
+/*
+ * Write n bytes at off; blocks of zeros are left out when sparse.  Only a file that
+ * does not end with what was written must be given its size.
+ */
 static int
 file_fill(struct file *f, const unsigned char *p, size_t n, uint64_t off)
 {
@@ -124,8 +127,11 @@ file_fill(struct file *f, const unsigned char *p, size_t n, uint64_t off)
 		}
 		at += k;
 	}
-	return n > from ? file_pwrite_all(f->fd, p + from, n - from,
-	    off + from) : 0;
+	if (n == from)
+		return 0;
+	if (off + n == f->size)
+		f->ended = true;
+	return file_pwrite_all(f->fd, p + from, n - from, off + from);
 }
 
 static void

@@ -78,6 +78,7 @@ struct file {
 	bool sparse;
 	size_t off;             /* of a small file, in its job's buffer */
 	atomic_bool failed;
+	atomic_bool ended;      /* its last byte was written */
 	atomic_uint refs;       /* of a large one: jobs and the feeder */
 	atomic_uint_fast64_t written;   /* bytes of it so far */
 	unsigned slots;         /* the owner's count of jobs not yet reaped */
