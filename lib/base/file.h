@@ -68,9 +68,9 @@ int file_slurp(struct buf *, int, const char *, struct err *);
  * afile_commit with AFILE_NOREPLACE in flags fails with CALA_EXISTS when the
  * name is taken.  AFILE_SYNCED: the caller has synced the file already, and only
  * its name is made durable.  AFILE_UNNAMED: the file is synced, its name is not:
- * the caller syncs the folder before it relies on it.  AFILE_LAZY: nothing is synced: after a power cut
- * the name may stand for the old file, an empty or a torn one, so the reader has
- * to be able to tell.
+ * the caller syncs the folder before it relies on it.  AFILE_LAZY: nothing is
+ * synced: after a power cut the name may stand for the old file, an empty or a
+ * torn one, so the reader has to be able to tell.
  */
 struct afile {
 	int dirfd;              /* a duplicate, ours */

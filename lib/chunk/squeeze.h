@@ -28,7 +28,7 @@ void squeeze_levels(enum squeeze_format, int *, int *, int *);
 
 /*
  * squeeze_new(f, level, e): one for each thread.  NULL without memory; -1 as
- * level is the default.
+ * level is the default, which is the quickest for chunks of 4096 bytes and less.
  */
 struct squeeze *squeeze_new(enum squeeze_format, int, struct err *);
 

@@ -710,7 +710,7 @@ publish(struct ddup_draft *d, const char *name,
 	fds[0] = fd;
 	fds[1] = ix.file.fd;
 	if (file_flow(fds, 2) == -1) {
-		err_sys(e, "write %s", tmp);
+		err_sys(e, "write %s or the index", tmp);
 		goto out;
 	}
 	if (before != NULL && before(arg, &d->sum, e) == -1)
@@ -722,13 +722,13 @@ publish(struct ddup_draft *d, const char *name,
 	if (foreign_settle(r, FOREIGN_CREATE, e) == -1 ||
 	    index_publish(&r->ix, r->chunks, &ix, e) == -1)
 		goto out;
+	/* What others see must not be in doubt: no foreign hand in between. */
+	if (!r->strange)
+		repo_state_save(r);
 	if (before != NULL && fsync(r->archives) == -1) {
 		err_sys(e, "sync the directory of archives");
 		goto out;
 	}
-	/* What others see must not be in doubt: no foreign hand in between. */
-	if (!r->strange)
-		repo_state_save(r);
 	if (renameat(r->archives, tmp, r->archives, file) == -1) {
 		err_sys(e, "rename %s", tmp);
 		goto out;

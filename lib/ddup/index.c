@@ -171,15 +171,16 @@ slots_grow(struct index *ix, struct err *e)
 	    e);
 }
 
-int
-index_expect(struct index *ix, uint64_t n, struct err *e)
+void
+index_expect(struct index *ix, uint64_t n)
 {
+	struct err ignored = ERR_INIT;
 	uint32_t size = SLOTS;
 
 	while (size - size / 8 <= ix->n + n && size < (uint32_t)1 << 31)
 		size *= 2;
-	return ix->slot != NULL && size <= ix->mask + 1 ? 0 :
-	    slots_make(ix, size, e);
+	if (ix->slot == NULL || size > ix->mask + 1)
+		(void)slots_make(ix, size, &ignored);
 }
 
 int

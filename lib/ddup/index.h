@@ -137,16 +137,16 @@ int index_by_id(const struct index *,
  * index_find(ix, hash): the first reference with that hash, or INDEX_NONE.
  * index_each(ix, hash, &at): each of them in turn (two ids of one chunk), then
  * INDEX_NONE; at is INDEX_NONE before the first.
- * index_near(ix, hash, at): the same as index_find, quicker when it is among the
- * next behind at: chunks are asked for as they were stored.
- * index_expect(ix, n, e): make room for n, which are to be added.
+ * index_near(ix, hash, at): one of them, quicker when it is among the next at or
+ * behind at: chunks are asked for as they were stored.
+ * index_expect(ix, n): n are to be added, perhaps: room for them, if there is.
  * index_add(ix, hash, &ref, e): one more, id and count 0.  CALA_INTEGRITY when
  * INDEX_PROBES others stand in its way, which no honest index brings about.
  */
 uint32_t index_find(const struct index *, const unsigned char *);
 uint32_t index_each(const struct index *, const unsigned char *, uint32_t *);
 uint32_t index_near(const struct index *, const unsigned char *, uint32_t);
-int index_expect(struct index *, uint64_t, struct err *);
+void index_expect(struct index *, uint64_t);
 int index_add(struct index *, const unsigned char *, uint32_t *,
     struct err *);
 

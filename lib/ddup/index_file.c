@@ -187,9 +187,10 @@ parse(struct index *ix, struct dstream *d, bool again, struct log *log,
 	}
 	if (ix->next_id == 0)
 		ix->next_id = 1;
+	if (!again)
+		index_expect(ix, entries < most_entries(ix) ? entries :
+		    most_entries(ix));
 	if (get_deleted(ix, d, get_le64(h), e) == -1 ||
-	    (!again && index_expect(ix, entries < most_entries(ix) ? entries :
-	    most_entries(ix), e) == -1) ||
 	    get_entries(ix, d, entries, again, &top, e) == -1)
 		return -1;
 	if ((more = dstream_more(d, e)) == -1)
